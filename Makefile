@@ -1,0 +1,195 @@
+# neap - targets
+#   make            the programs, in build/VARIANT            (same as: make all)
+#   make deps       install the Debian packages that the build and the tests need
+#   make demo       build, then back up, restore and prove a database under load
+#                   (ENGINE=sqlite, the default, or ENGINE=postgresql)
+#   make check      every test: unit (also under ASan+UBSan), commands, system
+#   make check-fast unit and command tests only; no root needed
+#   make lint       clang-format, clang-tidy, cppcheck, headers alone, symbols
+#   make bench      neap and its peers on the same data, as ratios
+#   make fuzz       the parsers under libFuzzer, FUZZ_SECONDS each
+#   make install    into DESTDIR/PREFIX; the tree runs from wherever it lies
+#   make clean      remove build/
+# knobs
+#   VARIANT=release|debug|asan|tsan|cov    how to build
+#   O=DIR           where to build (build)      V=1  show the commands
+#   CC=gcc|clang    CFLAGS, LDFLAGS are added to ours
+#   PREFIX=/usr/local  DESTDIR=            FUZZ_SECONDS=20
+#   TESTS="FILE…"   run only these of the tests
+
+VERSION := 0.1.0
+VARIANT ?= release
+O ?= build
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 20
+ENGINE ?= sqlite
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+B := $(O)/$(VARIANT)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-7s %s\n' '$(1)' '$(2)'
+endif
+
+flags_release := -O2 -g
+flags_debug := -O0 -g3
+flags_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+flags_tsan := -O1 -g -fsanitize=thread
+flags_cov := -O0 -g --coverage
+ours := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
+	-DNEAP_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow \
+	-Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
+	-fstack-protector-strong -pthread $(flags_$(VARIANT))
+
+# ---- the layers: a folder is a library; uses_X names all that lie below it ----
+libs := core store conf hooks io snap track job
+dir_core := agent/core
+dir_store := agent/store
+dir_conf := agent/conf
+dir_hooks := agent/hooks
+dir_io := kmod-free/io
+dir_snap := kmod-free/snap
+dir_track := kmod-free/track
+dir_job := agent/job
+uses_core :=
+uses_store := core
+uses_conf := core
+uses_hooks := core
+uses_io := core
+uses_snap := core
+uses_track := snap io core
+uses_job := store conf hooks track snap io core
+
+# ---- what each takes from outside (pkg-config names) ----
+ext_core := jansson
+ext_store := libcrypto libzstd libxxhash jansson
+ext_conf := yaml-0.1 jansson
+ext_hooks := jansson
+ext_io := liburing
+ext_snap := libbtrfsutil blkid
+ext_track := libxxhash libbtrfsutil
+ext_job := jansson libxxhash
+
+hook_programs := postgresql sqlite files
+ext_hook_postgresql := libpq jansson
+ext_hook_sqlite := sqlite3 jansson
+ext_hook_files := jansson
+
+src = $(sort $(wildcard $(1)/*.c))
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+lib = $(patsubst %,$(B)/lib%.a,$(1))
+pkg = $(if $(strip $(1)),$(shell pkg-config --libs $(sort $(1))))
+ext_of = $(foreach l,$(1),$(ext_$(l)))
+
+programs := $(B)/neap $(B)/neap-restore \
+	$(patsubst %,$(B)/hooks/%,$(hook_programs))
+inspectors := $(patsubst tools/inspect/%.c,$(B)/%,$(wildcard tools/inspect/*.c))
+
+.PHONY: all deps demo check check-fast lint bench fuzz install clean \
+	unit-programs help
+all: $(programs) $(inspectors)
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+# One object; its command is kept for compile_commands.json.
+cmd_json = printf '{"directory":"%s","file":"%s","command":"%s"},\n'
+$(B)/obj/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ours) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@$(cmd_json) '$(CURDIR)' '$<' \
+	    '$(CC) $(subst ",\\",$(ours)) -c $<' >$(@:.o=.json)
+
+# The flags are a dependency: changing them rebuilds.
+define archive
+$(B)/lib$(1).a: $(call obj,$(call src,$(dir_$(1))))
+	$$(call say,AR,$$@)
+	@rm -f $$@
+	$(Q)ar rcs $$@ $$^
+endef
+$(foreach l,$(libs),$(eval $(call archive,$(l))))
+
+link = $(Q)$(CC) $(ours) $(CFLAGS) $(LDFLAGS) -o $@
+
+$(B)/neap: $(call obj,$(call src,agent)) $(call lib,job $(uses_job))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,job $(uses_job)))
+
+$(B)/neap-restore: $(call obj,$(call src,tools)) $(call lib,conf store hooks core)
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,conf store hooks core) fuse3 blkid)
+
+$(B)/neap-%: $(B)/obj/tools/inspect/neap-%.o $(call lib,track snap io store core)
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,track snap io store core))
+
+define hook_rule
+$(B)/hooks/$(1): $(call obj,$(call src,agent/hooks/$(1))) $(call lib,hooks core)
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$$(link) $$^ $$(call pkg,$(ext_hook_$(1)))
+endef
+$(foreach h,$(hook_programs),$(eval $(call hook_rule,$(h))))
+
+# ---- tests: a unit test links its own library and those below, no more ----
+unit_of = $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
+define unit_rule
+$(B)/unit/$(1)/%: $(B)/obj/tests/unit/$(1)/%.o $(call lib,$(1) $(uses_$(1)))
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$$(link) $$^ $$(call pkg,cmocka $(call ext_of,$(1) $(uses_$(1))))
+unit-programs: $(call unit_of,$(1))
+endef
+$(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
+.SECONDARY:
+
+deps:
+	tests/deps
+demo: deps
+	@$(MAKE) --no-print-directory all
+	tests/demo $(ENGINE)
+check: deps
+	tests/run all
+check-fast:
+	tests/run fast
+lint:
+	tests/lint
+bench: deps
+	@$(MAKE) --no-print-directory all
+	tests/bench/run
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
+
+libexec := $(DESTDIR)$(PREFIX)/libexec/neap
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(libexec) \
+	    $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man5 \
+	    $(DESTDIR)$(PREFIX)/share/man/man7 \
+	    $(DESTDIR)$(PREFIX)/share/doc/neap \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install $(B)/neap $(B)/neap-restore $(inspectors) $(DESTDIR)$(PREFIX)/bin
+	install $(patsubst %,$(B)/hooks/%,$(hook_programs)) $(libexec)
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 docs/man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
+	install -m 644 README.md LICENSE docs/*.md config/neap.yaml \
+	    $(DESTDIR)$(PREFIX)/share/doc/neap
+	install -m 644 config/completion/neap config/completion/neap-restore \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+compile_commands.json: all unit-programs
+	@{ echo '['; find $(B)/obj -name '*.json' -exec cat {} + | sed '$$s/,$$//'; \
+	    echo ']'; } >$@
+clean:
+	rm -rf $(O) compile_commands.json
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/core/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/core/clock.h"
+#include "agent/core/mem.h"
+
+extern char **environ;
+
+static void
+close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The environment plus `add`, whose names win; gives the array only. */
+static char **
+environment(const char *const *add)
+{
+	size_t n = 0, m = 0, k = 0;
+	char **env;
+
+	while (environ[n] != NULL)
+		n++;
+	while (add != NULL && add[m] != NULL)
+		m++;
+	env = mem_array(n + m + 1, sizeof *env);
+	for (size_t i = 0; i < n; i++) {
+		bool hidden = false;
+
+		for (size_t j = 0; j < m && !hidden; j++) {
+			size_t len = strcspn(add[j], "=") + 1;
+
+			hidden = strncmp(environ[i], add[j], len) == 0;
+		}
+		if (!hidden)
+			env[k++] = environ[i];
+	}
+	for (size_t j = 0; j < m; j++)
+		env[k++] = (char *)add[j];
+	return env;
+}
+
+/* In the child, after fork: only async-signal-safe calls from here on. */
+static void __attribute__((noreturn))
+child(const struct process_how *how, char **env, int in, int out, int err_fd,
+    int report, pid_t parent)
+{
+	int why;
+
+	if (how->die_with_parent) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(127);
+	}
+	setpgid(0, 0);
+	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err_fd, 2) < 0)
+		goto fail;
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	if (how->uid != (uid_t)-1 && geteuid() == 0 && how->uid != 0) {
+		if (setgroups(1, &how->gid) < 0 || setgid(how->gid) < 0 ||
+		    setuid(how->uid) < 0)
+			goto fail;
+		/* A change of user clears it. */
+		if (how->die_with_parent)
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+	}
+	if (how->cwd != NULL && chdir(how->cwd) < 0)
+		goto fail;
+	execve(how->argv[0], (char *const *)how->argv, env);
+fail:
+	why = errno;
+	if (write(report, &why, sizeof why) < 0)
+		_exit(127);
+	_exit(127);
+}
+
+int
+process_start(struct process *p, const struct process_how *how, struct err *e)
+{
+	int in[2] = {-1, -1}, out[2] = {-1, -1}, er[2] = {-1, -1};
+	int rep[2] = {-1, -1}, why = 0, rc = 0;
+	SCOPED_FREE char **env = environment(how->env_add);
+	pid_t parent = getpid();
+
+	*p = (struct process)PROCESS_NONE;
+	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
+	    pipe2(er, O_CLOEXEC) < 0 || pipe2(rep, O_CLOEXEC) < 0)
+		rc = err_sys(e, errno, "make pipes for %s", how->argv[0]);
+	if (rc == 0) {
+		p->pid = fork();
+		if (p->pid < 0)
+			rc = err_sys(e, errno, "start %s", how->argv[0]);
+	}
+	if (rc == 0 && p->pid == 0)
+		child(how, env, in[0], out[1], er[1], rep[1], parent);
+	close_fd(&in[0]);
+	close_fd(&out[1]);
+	close_fd(&er[1]);
+	close_fd(&rep[1]);
+	if (rc == 0 && read(rep[0], &why, sizeof why) == sizeof why) {
+		waitpid(p->pid, NULL, 0);
+		p->pid = -1;
+		rc = err_sys(e, why, "start %s", how->argv[0]);
+	}
+	close_fd(&rep[0]);
+	if (rc < 0) {
+		close_fd(&in[1]);
+		close_fd(&out[0]);
+		close_fd(&er[0]);
+		p->pid = -1;
+		return rc;
+	}
+	setpgid(p->pid, p->pid); /* both sides set it: no race */
+	p->in = in[1];
+	p->out = out[0];
+	p->err_fd = er[0];
+	return 0;
+}
+
+/* One read into `b`; closes at the end. Drops what is over the limit. */
+static void
+slurp(int *fd, struct buf *b)
+{
+	uint8_t tmp[16384];
+	ssize_t n = read(*fd, tmp, sizeof tmp);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n <= 0) {
+		close_fd(fd);
+		return;
+	}
+	if (b->len + (size_t)n <= PROCESS_OUTPUT_MAX)
+		buf_put(b, tmp, (size_t)n);
+}
+
+/* Wait for output on either stream. 0, -ETIMEDOUT, or -EPIPE: both ended. */
+static int
+pump(struct process *p, int64_t deadline_ms)
+{
+	struct pollfd fds[2] = {{p->out, POLLIN, 0}, {p->err_fd, POLLIN, 0}};
+	int64_t left = deadline_ms - clock_mono_ms();
+	int n;
+
+	if (p->out < 0 && p->err_fd < 0)
+		return -EPIPE;
+	if (left <= 0)
+		return -ETIMEDOUT;
+	n = poll(fds, 2, left > 60000 ? 60000 : (int)left);
+	if (n <= 0)
+		return 0; /* time passed or a signal: the caller loops */
+	if (fds[0].revents != 0)
+		slurp(&p->out, &p->stdout_text);
+	if (fds[1].revents != 0)
+		slurp(&p->err_fd, &p->stderr_text);
+	return 0;
+}
+
+int
+process_line(struct process *p, int64_t deadline_ms, char **line,
+    struct err *e)
+{
+	for (;;) {
+		struct buf *b = &p->stdout_text;
+		uint8_t *nl = b->len ? memchr(b->data, '\n', b->len) : NULL;
+		int rc;
+
+		if (nl != NULL) {
+			size_t n = (size_t)(nl - b->data);
+
+			*line = mem_strn((char *)b->data, n);
+			memmove(b->data, nl + 1, b->len - n - 1);
+			b->len -= n + 1;
+			return 0;
+		}
+		if (p->out < 0)
+			return err_set(e, -EPIPE, "it ended without an answer");
+		rc = pump(p, deadline_ms);
+		if (rc == -ETIMEDOUT)
+			return err_set(e, rc, "no answer in time");
+	}
+}
+
+int
+process_write(struct process *p, const void *data, size_t n, struct err *e)
+{
+	const char *at = data;
+
+	while (n > 0) {
+		ssize_t k = p->in < 0 ? (errno = EPIPE, -1)
+				      : write(p->in, at, n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return err_sys(e, errno, "write to process %d",
+			    (int)p->pid);
+		at += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+void
+process_close_stdin(struct process *p)
+{
+	close_fd(&p->in);
+}
+
+static bool
+reaped(struct process *p, int *status)
+{
+	int st;
+	pid_t pid = waitpid(p->pid, &st, WNOHANG);
+
+	if (pid == 0)
+		return false;
+	p->pid = -1;
+	if (pid < 0)
+		*status = 127;
+	else
+		*status = WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+	return true;
+}
+
+int
+process_wait(struct process *p, int64_t deadline_ms, int *status,
+    struct err *e)
+{
+	*status = 127;
+	if (p->pid < 0)
+		return 0;
+	while (pump(p, deadline_ms) == 0)
+		continue;
+	/* A grandchild may keep the pipes open after the child is gone. */
+	while (!reaped(p, status)) {
+		if (clock_mono_ms() >= deadline_ms)
+			return err_set(e, -ETIMEDOUT,
+			    "process %d did not end in time", (int)p->pid);
+		usleep(2000);
+	}
+	return 0;
+}
+
+void
+process_end(struct process *p, int64_t grace_ms)
+{
+	int64_t until = clock_mono_ms() + grace_ms;
+	int status;
+
+	close_fd(&p->in);
+	if (p->pid < 0)
+		return;
+	if (kill(-p->pid, SIGTERM) < 0)
+		kill(p->pid, SIGTERM);
+	while (!reaped(p, &status)) {
+		if (clock_mono_ms() >= until) {
+			if (kill(-p->pid, SIGKILL) < 0)
+				kill(p->pid, SIGKILL);
+			waitpid(p->pid, NULL, 0);
+			p->pid = -1;
+			return;
+		}
+		usleep(2000);
+	}
+}
+
+void
+process_fini(struct process *p)
+{
+	process_end(p, 2000);
+	close_fd(&p->out);
+	close_fd(&p->err_fd);
+	buf_free(&p->stdout_text);
+	buf_free(&p->stderr_text);
+}
+
+int
+process_run(struct process *p, const struct process_how *how,
+    int64_t timeout_ms, int *status, struct err *e)
+{
+	int rc = process_start(p, how, e);
+
+	if (rc < 0)
+		return rc;
+	process_close_stdin(p);
+	rc = process_wait(p, clock_mono_ms() + timeout_ms, status, e);
+	if (rc < 0) {
+		process_end(p, 2000);
+		return err_wrap(e, "%s", how->argv[0]);
+	}
+	return 0;
+}
+
+const char *
+process_complaint(struct process *p)
+{
+	struct buf *b = &p->stderr_text;
+	char *last;
+
+	while (b->len > 0 && b->data[b->len - 1] == '\n')
+		b->len--;
+	if (b->len == 0)
+		return "no message";
+	buf_put_u8(b, 0);
+	b->len--;
+	last = strrchr((char *)b->data, '\n');
+	return last ? last + 1 : (char *)b->data;
+}

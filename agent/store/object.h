@@ -1,0 +1,59 @@
+/*
+ * An object's record: all that a file, folder or link needs to come back
+ * exactly, but its content and its names. encode and decode are the 'O' value
+ * of a map, byte for byte as in docs/format.md.
+ */
+#ifndef NEAP_STORE_OBJECT_H
+#define NEAP_STORE_OBJECT_H
+
+#include <stdint.h>
+
+#include "agent/core/bytes.h"
+#include "agent/core/err.h"
+
+enum object_type {
+	OBJECT_FILE = 1,
+	OBJECT_DIR,
+	OBJECT_SYMLINK,
+	OBJECT_FIFO,
+	OBJECT_SOCKET,
+	OBJECT_CHAR,
+	OBJECT_BLOCK,
+};
+
+struct object_xattr {
+	char *name;
+	void *value;
+	size_t value_len;
+};
+
+struct object {
+	enum object_type type;
+	uint32_t mode;	/* permission bits, 07777 */
+	uint32_t uid, gid;
+	uint32_t nlink; /* names within this backup may be fewer */
+	uint64_t size;	/* files: bytes */
+	int64_t mtime_s, atime_s;
+	uint32_t mtime_ns, atime_ns;
+	uint32_t rdev_major, rdev_minor;
+	uint32_t flags; /* FS_*_FL of FS_IOC_GETFLAGS, the settable ones */
+	char *target;	/* symlinks */
+	struct object_xattr *xattr; /* sorted by name; POSIX ACLs are here */
+	size_t xattrs;
+};
+
+void object_fini(struct object *o); /* frees the members */
+#define SCOPED_OBJECT __attribute__((cleanup(object_fini)))
+void object_encode(const struct object *o, struct buf *out);
+int object_decode(struct object *o, struct span in, struct err *e);
+
+/*
+ * Read one from / put one on a path relative to `dirfd` (not followed). apply
+ * sets owner, mode, xattrs, flags, times, in the order that keeps them; what
+ * the target file system cannot hold is -EOPNOTSUPP with its name.
+ */
+int object_read(struct object *o, int dirfd, const char *name, struct err *e);
+int object_apply(const struct object *o, int dirfd, const char *name,
+    struct err *e);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * Reads of files at the disk's speed: io_uring with registered buffers, deep
+ * queue, O_DIRECT where the file system takes it. Requests complete to the
+ * caller in the order in which they were asked. Without io_uring (old kernel,
+ * kernel.io_uring_disabled, seccomp) the same interface reads with pread in
+ * order, and reader_notice says so.
+ *
+ * One thread's. Memory: depth * unit bytes, taken at reader_new.
+ */
+#ifndef NEAP_IO_READER_H
+#define NEAP_IO_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/core/err.h"
+
+#define READER_ALIGN 4096u
+
+struct reader;
+
+struct reader_how {
+	unsigned depth;	   /* requests in flight; 0: 64 */
+	uint32_t unit;	   /* largest request, bytes; 0: 131072 */
+	bool no_uring;	   /* tests and bench: force the fall-back */
+	bool buffered;	   /* never O_DIRECT */
+};
+
+/* One open file; shared by its requests, closed after its last one. */
+struct reader_file;
+
+struct reader_done {
+	struct reader_file *file;
+	void *cookie;	/* of the request */
+	uint64_t off;	/* as asked */
+	uint32_t len;	/* as asked */
+	const uint8_t *data; /* len bytes; behind the file's end: zeros */
+};
+
+int reader_new(struct reader **out, const struct reader_how *how,
+    struct err *e);
+void reader_free(struct reader *r); /* NULL is fine; waits for what flies */
+const char *reader_notice(const struct reader *r); /* NULL: all is well */
+
+/*
+ * Open `name` below `dirfd` (not following a final symlink). `label` (kept as a
+ * copy) names it in errors. Give it back with reader_close when no more
+ * requests follow; it is closed when those in flight are done.
+ */
+int reader_open(struct reader *r, int dirfd, const char *name,
+    const char *label, struct reader_file **out, struct err *e);
+void reader_close(struct reader_file *f);
+int reader_file_fd(const struct reader_file *f);
+
+bool reader_full(const struct reader *r); /* no room: call reader_next */
+bool reader_idle(const struct reader *r); /* nothing asked for is left */
+/* off and len are multiples of READER_ALIGN, len <= unit; not when full. */
+int reader_ask(struct reader *r, struct reader_file *f, uint64_t off,
+    uint32_t len, void *cookie, struct err *e);
+/*
+ * The oldest request, waited for. `out->data` is good until the next call.
+ * A block that cannot be read: -EIO with file and exact offset, found by
+ * reading the request again block by block. Never zeros in its place.
+ */
+int reader_next(struct reader *r, struct reader_done *out, struct err *e);
+
+/*
+ * Data ranges of an open file by SEEK_DATA/SEEK_HOLE from `off` on: 1 and the
+ * range, 0 when only holes follow. Where the file system cannot tell, the
+ * whole rest is data.
+ */
+int reader_data_range(int fd, uint64_t off, uint64_t size, uint64_t *start,
+    uint64_t *len, struct err *e);
+
+/* Physical position of an offset (FIEMAP), for ordering only; 0: unknown. */
+struct reader_phys {
+	uint64_t off, len, phys;
+};
+/* Extents of the file, at most `max` from `off` on; gives the count. */
+int reader_physical(int fd, uint64_t off, struct reader_phys *v, size_t max,
+    struct err *e);
+
+#endif

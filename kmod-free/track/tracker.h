@@ -1,0 +1,46 @@
+/*
+ * Trackers: which ranges of which files may have changed between two held
+ * snapshots of one volume? The law of the family: a superset, or -ESTALE.
+ *
+ * An answer covers the files that exist in both under the same inode number
+ * and inode generation; every other file of the newer one is new as a whole.
+ * Attributes and names are the caller's to compare.
+ */
+#ifndef NEAP_TRACK_TRACKER_H
+#define NEAP_TRACK_TRACKER_H
+
+#include "kmod-free/io/extents.h"
+#include "kmod-free/snap/snap.h"
+
+struct tracker_pair {
+	struct snap_volume *volume;
+	const char *from, *to; /* names of the held snapshots */
+};
+
+struct tracker_answer {
+	bool everything; /* it names all: ranges is empty */
+	struct extents ranges; /* by inode number of the newer snapshot */
+};
+
+struct tracker_ops {
+	const char *name;    /* word of configuration and records */
+	const char *summary;
+	/* 0, or -EOPNOTSUPP with the reason. */
+	int (*probe)(struct snap_volume *v, struct err *e);
+	int (*changed)(const struct tracker_pair *p,
+	    struct tracker_answer *out, struct err *e);
+};
+
+/* "auto": the best for this volume, first that answers its probe. */
+int tracker_pick(const struct tracker_ops **out, const char *name,
+    struct snap_volume *v, struct err *e);
+/* Settles the ranges. -ESTALE: cannot vouch, take everything; the text says
+ * why. Any other failure is to be treated the same way, with a louder text. */
+int tracker_changed(const struct tracker_ops *t, const struct tracker_pair *p,
+    struct tracker_answer *out, struct err *e);
+void tracker_answer_fini(struct tracker_answer *a);
+
+/* scan, btrfs-send, btrfs-extents; NULL-terminated */
+extern const struct tracker_ops *const tracker_all[];
+
+#endif
