@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/job/backup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/clock.h"
+#include "agent/core/fs.h"
+#include "agent/core/jdoc.h"
+#include "agent/core/log.h"
+#include "agent/core/mem.h"
+#include "agent/core/stop.h"
+#include "agent/job/run.h"
+
+/* ---- before the instant ------------------------------------------------------ */
+
+static int
+open_store(struct run *r, struct err *e)
+{
+	const struct conf *c = r->conf;
+	struct store_how how = {.url = c->repo_url,
+	    .key_path = !c->encryption ? NULL
+		: c->host_key	       ? c->host_key
+				       : c->recovery_key};
+	int rc = store_open(&r->store, &how, e);
+
+	if (rc == 0)
+		rc = store_index(&r->store, e);
+	return rc;
+}
+
+/* The block map asks whether the backup of a half-finished update exists. */
+static int
+was_committed(void *arg, const char *time)
+{
+	struct run *r = arg;
+	SCOPED_JSON json_t *record = NULL;
+	struct err e = ERR_NONE;
+	int rc = catalog_get(r->store.repo, &r->store.keys, r->job->name, time,
+	    &record, &e);
+
+	if (rc == 0)
+		return 1;
+	return rc == -ENOENT ? 0 : rc;
+}
+
+/* Chain on to the backup that the block map describes, if it is whole. */
+static int
+open_parent(struct run *r, struct err *e)
+{
+	const char *time = blockmap_backup(r->blockmap);
+	int rc;
+
+	if (time[0] == '\0')
+		return 0;
+	rc = catalog_get(r->store.repo, &r->store.keys, r->job->name, time,
+	    &r->parent_record, e);
+	if (rc == 0)
+		rc = catalog_maps(r->parent_record, &r->maps, &r->maps_n, e);
+	if (rc == 0)
+		rc = map_view_open(&r->previous, r->store.repo, &r->store.keys,
+		    r->maps, r->maps_n, e);
+	if (rc == 0) {
+		snprintf(r->parent, sizeof r->parent, "%s", time);
+		return 0;
+	}
+	log_warn("job %s: the last backup %s cannot be built upon (%s): "
+		 "everything is hashed and a new base map written",
+	    r->job->name, time, e->text);
+	r->everything_why = mem_printf("the last backup: %s", e->text);
+	r->maps_n = 0;
+	return err_clear(e);
+}
+
+static int
+open_blockmap(struct run *r, struct err *e)
+{
+	SCOPED_FREE char *dir = fs_join(r->state.dir, "blockmap");
+	struct blockmap_owner who = {.job = r->job->name};
+	int rc;
+
+	memcpy(who.repo_id, r->store.keys.repo_id, sizeof who.repo_id);
+	rc = blockmap_open(&r->blockmap, dir, &who, was_committed, r, e);
+	if (rc < 0 && rc != -ENOENT) {
+		log_warn("job %s: the block map is of no use (%s): everything "
+			 "is hashed and it is built anew",
+		    r->job->name, e->text);
+		r->everything_why = mem_printf("the block map: %s", e->text);
+	}
+	if (rc < 0) {
+		err_clear(e);
+		rc = blockmap_create(&r->blockmap, dir, &who, e);
+	}
+	return rc < 0 ? rc : open_parent(r, e);
+}
+
+/* Object numbers are never used twice within a job, whatever was lost. */
+static int
+first_object(struct run *r, struct err *e)
+{
+	SCOPED_CATALOG struct catalog_list l = {0};
+	uint64_t next = MAP_ROOT_OBJECT + 1;
+	int rc = catalog_list(r->store.repo, r->job->name, &l, e);
+
+	if (rc < 0)
+		return rc;
+	if (r->parent_record != NULL)
+		rc = jdoc_get_u64(r->parent_record, "next_object", &next, e);
+	else if (l.n > 0)
+		/* A number that no earlier chain can have reached: 2^20
+		 * objects for each second since 1970. */
+		next = (uint64_t)clock_now_s() << 20;
+	r->tree.next_object = next;
+	return rc;
+}
+
+static int
+prepare(struct run *r, struct err *e)
+{
+	int rc = state_open(&r->state, r->conf, r->job->name, e);
+
+	if (rc == 0)
+		rc = open_store(r, e);
+	if (rc == 0)
+		rc = plan_make(&r->plan, r->conf, r->job, e);
+	if (rc == 0)
+		rc = plan_check(&r->plan, e);
+	if (rc == 0)
+		rc = open_blockmap(r, e);
+	if (rc == 0)
+		rc = first_object(r, e);
+	if (rc < 0)
+		return rc;
+	if (r->how->trust_tracker && r->state.quarantine != NULL) {
+		state_lift(&r->state);
+		rc = state_save(&r->state, e);
+	}
+	if (rc < 0)
+		return rc;
+	{
+		char anchor[RUN_SNAPSHOT_MAX];
+
+		run_snapshot_name(anchor, r->job->name, r->parent);
+		instant_reap(r, r->parent[0] ? anchor : NULL);
+	}
+	if ((r->state.interrupted || r->parent[0] == '\0') &&
+	    !r->how->dry_run) {
+		rc = index_recover(r->store.index, e);
+		if (rc > 0)
+			log_notice("job %s: %d packs of an interrupted backup "
+				   "are used",
+			    r->job->name, rc);
+		if (rc < 0)
+			return rc;
+	}
+	return r->how->dry_run ? 0 : state_begin(&r->state, e);
+}
+
+/* ---- after the instant ---------------------------------------------------------- */
+
+static int
+open_update(struct run *r, struct err *e)
+{
+	int rc = blockmap_begin(r->blockmap, e);
+
+	if (rc == 0)
+		rc = map_builder_new(&r->tree.map, r->store.repo,
+		    &r->store.keys, r->state.dir, e);
+	r->tree.blockmap = r->blockmap;
+	r->tree.previous = r->previous;
+	if (rc == 0)
+		rc = tree_open(&r->tree, &r->plan, r->snapshot, e);
+	return rc;
+}
+
+static int
+find_changes(struct run *r, struct err *e)
+{
+	int rc = open_update(r, e);
+
+	if (rc == 0)
+		rc = change_ask(r, e);
+	if (rc == 0)
+		rc = tree_walk(&r->tree, e);
+	if (rc == 0)
+		rc = sweep_new(&r->sweep, &r->tree, true, e);
+	if (rc < 0)
+		return rc;
+	if (sweep_notice(r->sweep) != NULL)
+		log_notice("job %s: %s", r->job->name, sweep_notice(r->sweep));
+	return change_check(r, e);
+}
+
+static int
+copy_changes(struct run *r, struct err *e)
+{
+	struct ingest_how how = {.repo = r->store.repo,
+	    .keys = &r->store.keys,
+	    .index = r->store.index,
+	    .zstd_level = r->conf->zstd_level,
+	    .workers = r->conf->threads,
+	    .done = copy_chunk_done,
+	    .arg = &r->tree};
+	int rc = ingest_start(&r->ingest, &how, e);
+
+	if (rc < 0)
+		return rc;
+	r->copy = (struct copy){.tree = &r->tree,
+	    .sweep = r->sweep,
+	    .gather = {.ingest = r->ingest},
+	    .named = r->named,
+	    .job = r->job->name};
+	rc = copy_run(&r->copy, e);
+	if (rc < 0) {
+		gather_drop(&r->copy.gather);
+		return rc;
+	}
+	/* Packs, then index: durable before any map names their chunks. */
+	return ingest_finish(TAKE(r->ingest), &r->stored, e);
+}
+
+static int
+write_maps(struct run *r, struct err *e)
+{
+	struct map_ref *now;
+	int rc = 0;
+
+	now = mem_array(r->maps_n + 1, sizeof *now);
+	if (r->maps_n > 0)
+		memcpy(now, r->maps, r->maps_n * sizeof *now);
+	free(r->maps);
+	r->maps = now;
+	/* "Nothing changed" adds no map: the record names the old ones. */
+	if (map_builder_count(r->tree.map) == 0 && r->maps_n > 0) {
+		map_builder_abort(TAKE(r->tree.map));
+		return 0;
+	}
+	rc = map_builder_finish(TAKE(r->tree.map), &now[r->maps_n], e);
+	if (rc < 0)
+		return rc;
+	r->map_bytes += now[r->maps_n++].len;
+	rc = map_compact(r->store.repo, &r->store.keys, now, &r->maps_n,
+	    &r->map_bytes, e);
+	return rc < 0 ? rc : repo_sync(r->store.repo, e);
+}
+
+/*
+ * The commit. Before it, the update of the block map is on disk beside the old
+ * one; after it, it takes its place, or the next run puts it there.
+ */
+static int
+commit(struct run *r, struct err *e)
+{
+	SCOPED_JSON json_t *record = NULL;
+	struct err later = ERR_NONE;
+	int rc = blockmap_prepare(r->blockmap, r->time, e);
+
+	if (rc == 0)
+		rc = stop_check(e);
+	if (rc < 0)
+		return rc;
+	record = record_make(r);
+	rc = catalog_put(r->store.repo, &r->store.keys, r->job->name, r->time,
+	    record, e);
+	if (rc == 0)
+		rc = repo_sync(r->store.repo, e);
+	if (rc < 0)
+		return rc;
+	/* From here on the backup exists; what fails now is said, and mended
+	 * by the next run. */
+	if (blockmap_commit(r->blockmap, &later) < 0)
+		log_warn("job %s: the block map: %s", r->job->name,
+		    later.text);
+	instant_reap(r, r->snapshot);
+	r->state.serial++;
+	if (state_save(&r->state, &later) < 0)
+		log_warn("job %s: %s", r->job->name, later.text);
+	return 0;
+}
+
+/* A record's length, for the bill. */
+static void
+count_record(struct run *r)
+{
+	SCOPED_FREE char *name =
+	    mem_printf("backups/%s/%s", r->job->name, r->time);
+	struct err ignored = ERR_NONE;
+
+	if (repo_size(r->store.repo, name, &r->record_bytes, &ignored) < 0)
+		r->record_bytes = 0;
+}
+
+static void
+say_history(struct run *r, const json_t *result, const struct err *failure)
+{
+	json_t *line = result ? json_deep_copy(result) : json_object();
+	struct err e = ERR_NONE;
+	char now[CLOCK_NAME_LEN + 1];
+
+	clock_name(now, clock_now_s());
+	json_object_set_new(line, "at", json_string(now));
+	json_object_set_new(line, "ok", json_boolean(failure == NULL));
+	if (failure != NULL)
+		json_object_set_new(line, "error",
+		    jdoc_new_str(failure->text));
+	if (state_history_add(&r->state, line, &e) < 0)
+		log_warn("job %s: history: %s", r->job->name, e.text);
+	json_decref(line);
+}
+
+static int
+work(struct run *r, struct err *e)
+{
+	int rc = prepare(r, e);
+
+	if (rc == 0)
+		rc = instant_take(r, e);
+	if (rc == 0)
+		rc = find_changes(r, e);
+	if (rc < 0 || r->how->dry_run)
+		return rc;
+	rc = copy_changes(r, e);
+	if (rc == 0)
+		rc = write_maps(r, e);
+	if (rc == 0)
+		rc = commit(r, e);
+	if (rc == 0)
+		count_record(r);
+	return rc;
+}
+
+static void
+run_fini(struct run *r)
+{
+	ingest_abort(r->ingest);
+	sweep_free(r->sweep);
+	map_builder_abort(r->tree.map);
+	tree_close(&r->tree);
+	for (size_t i = 0; i < r->plan.volumes; i++) {
+		if (r->named != NULL)
+			tracker_answer_fini(&r->named[i]);
+		if (r->second != NULL)
+			tracker_answer_fini(&r->second[i]);
+	}
+	free(r->named);
+	free(r->second);
+	crosscheck_fini(&r->check);
+	map_view_close(r->previous);
+	blockmap_close(r->blockmap);
+	json_decref(r->parent_record);
+	json_decref(r->quiesced);
+	json_decref(r->released);
+	free(r->maps);
+	free(r->everything_why);
+	plan_fini(&r->plan);
+	store_close(&r->store);
+	state_close(&r->state);
+}
+
+int
+backup_run(const struct conf *c, const struct conf_job *j,
+    const struct backup_how *how, json_t **result, struct err *e)
+{
+	struct run r = {.conf = c, .job = j, .how = how,
+	    .started_ms = clock_mono_ms(), .level = "unproven",
+	    .tracker = "scan"};
+	struct err later = ERR_NONE;
+	int rc;
+
+	r.state.lock_fd = -1;
+	rc = work(&r, e);
+	log_progress_end();
+	/* The snapshot of a backup that is not there is of no use. */
+	if (rc < 0 || how->dry_run)
+		instant_undo(&r);
+	if (rc == 0) {
+		*result = record_result(&r);
+		if (!how->dry_run)
+			say_history(&r, *result, NULL);
+	} else if (r.state.lock_fd >= 0) {
+		say_history(&r, NULL, e);
+	}
+	/* Packs of a failed run are to be found by the next one, so its mark
+	 * stays. */
+	if (rc == 0 && !how->dry_run && state_end(&r.state, &later) < 0)
+		log_warn("job %s: %s", j->name, later.text);
+	run_fini(&r);
+	return rc < 0 && strncmp(e->text, "job ", 4) != 0
+	    ? err_wrap(e, "job %s", j->name)
+	    : rc;
+}

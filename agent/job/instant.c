@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The instant of a backup: quiesce, snapshot every volume, release. Between
+ * quiesced and released nothing is logged and nothing is waited for but the
+ * snapshot itself.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/core/clock.h"
+#include "agent/core/jdoc.h"
+#include "agent/core/log.h"
+#include "agent/core/mem.h"
+#include "agent/job/run.h"
+
+/* engines.md R6: tries of 2 s, 30 of them, 10 s apart, is the patience of a
+ * nightly job; the hook's own limits are shorter. */
+#define ACQUIRE_MS 300000
+
+void
+run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job,
+    const char *time)
+{
+	snprintf(out, RUN_SNAPSHOT_MAX, SNAP_PREFIX "%s-%s", job, time);
+}
+
+/*
+ * The backup's name is its instant. Names go up even where the clock does not:
+ * a backup of the same second waits for the next one, and a clock that was set
+ * back gives the second after the last backup.
+ */
+static int
+choose_time(struct run *r, struct err *e)
+{
+	SCOPED_CATALOG struct catalog_list l = {0};
+	int64_t last = 0;
+	int rc = catalog_list(r->store.repo, r->job->name, &l, e);
+
+	if (rc < 0)
+		return rc;
+	if (l.n > 0)
+		last = l.v[l.n - 1].utc_s;
+	while (clock_now_s() == last)
+		usleep(20000);
+	r->utc_s = clock_now_s();
+	if (r->utc_s < last) {
+		log_warn("job %s: the clock is %lld s behind the last backup; "
+			 "this one is named one second after it",
+		    r->job->name, (long long)(last - r->utc_s));
+		r->utc_s = last + 1;
+	}
+	clock_name(r->time, r->utc_s);
+	run_snapshot_name(r->snapshot, r->job->name, r->time);
+	return 0;
+}
+
+static int
+snapshot_all(struct run *r, struct err *e)
+{
+	for (size_t i = 0; i < r->plan.volumes; i++) {
+		int rc = snap_create(r->plan.volume[i].v, r->snapshot, e);
+
+		if (rc < 0)
+			return rc;
+		r->snapshots_made = i + 1;
+	}
+	return 0;
+}
+
+int
+instant_take(struct run *r, struct err *e)
+{
+	SCOPED_FREE char *id = NULL;
+	struct hook_session *s = NULL;
+	struct hook_how how;
+	const char *level;
+	int64_t from;
+	int rc = choose_time(r, e);
+
+	if (rc < 0)
+		return rc;
+	id = mem_printf("%s-%s", r->job->name, r->time);
+	how = plan_hook(&r->plan, id);
+	rc = hook_quiesce(&s, &how, ACQUIRE_MS, r->job->hold_ms, &r->quiesced,
+	    e);
+	if (rc < 0)
+		return err_wrap(e, "quiesce");
+	log_hold();
+	from = clock_mono_ms();
+	rc = snapshot_all(r, e);
+	if (rc < 0)
+		hook_abandon(s);
+	else
+		rc = hook_release(s, &r->released, e);
+	r->hold_ms = clock_mono_ms() - from;
+	log_release();
+	if (rc < 0) {
+		instant_undo(r);
+		return err_wrap(e, "snapshot");
+	}
+	r->hold_ms = jdoc_int(r->released, "held_ms", r->hold_ms);
+	level = jdoc_str(r->quiesced, "level", "unproven");
+	r->level = level;
+	for (size_t i = 0; i < r->plan.paths; i++)
+		if (r->plan.volume[r->plan.path[i].volume].live &&
+		    strcmp(r->plan.path[i].role, "config") != 0)
+			r->level = "unproven";
+	return 0;
+}
+
+void
+instant_undo(struct run *r)
+{
+	for (size_t i = 0; i < r->snapshots_made; i++) {
+		struct err e = ERR_NONE;
+
+		if (snap_remove(r->plan.volume[i].v, r->snapshot, &e) < 0)
+			log_warn("job %s: snapshot %s stays: %s; the next "
+				 "backup removes it",
+			    r->job->name, r->snapshot, e.text);
+	}
+	r->snapshots_made = 0;
+}
+
+struct reap {
+	struct run *run;
+	const char *keep;
+	char **name;
+	size_t n, cap;
+};
+
+static int
+on_snapshot(void *arg, const char *name)
+{
+	struct reap *p = arg;
+	SCOPED_FREE char *prefix =
+	    mem_printf(SNAP_PREFIX "%s-", p->run->job->name);
+	size_t n = strlen(prefix);
+	int64_t utc_s;
+
+	/* The time behind the name tells job "a" from a job "a-b". */
+	if (strncmp(name, prefix, n) != 0 ||
+	    clock_parse_name(&utc_s, name + n) < 0)
+		return 0;
+	if (p->keep != NULL && strcmp(name, p->keep) == 0)
+		return 0;
+	MEM_ROOM(p->name, p->n, p->cap);
+	p->name[p->n++] = mem_str(name);
+	return 0;
+}
+
+void
+instant_reap(struct run *r, const char *keep)
+{
+	for (size_t i = 0; i < r->plan.volumes; i++) {
+		struct reap p = {.run = r, .keep = keep};
+		struct err e = ERR_NONE;
+
+		if (snap_list(r->plan.volume[i].v, on_snapshot, &p, &e) < 0)
+			log_warn("job %s: %s", r->job->name, e.text);
+		for (size_t k = 0; k < p.n; k++) {
+			if (snap_remove(r->plan.volume[i].v, p.name[k], &e) < 0)
+				log_warn("job %s: snapshot %s stays: %s",
+				    r->job->name, p.name[k], e.text);
+			else
+				log_debug("removed snapshot %s", p.name[k]);
+			free(p.name[k]);
+		}
+		free(p.name);
+	}
+}

@@ -1,0 +1,80 @@
+/*
+ * The state of one backup while it runs, shared by the files that make up the
+ * use case: backup.c (the order of things), instant.c (quiesce, snapshot,
+ * release), change.c (what changed), record.c (what is written down).
+ * Private to those.
+ */
+#ifndef NEAP_JOB_RUN_H
+#define NEAP_JOB_RUN_H
+
+#include "agent/job/backup.h"
+#include "agent/job/copy.h"
+#include "agent/job/crosscheck.h"
+#include "agent/job/plan.h"
+#include "agent/job/state.h"
+#include "agent/store/store.h"
+
+#define RUN_SNAPSHOT_MAX 128
+
+struct run {
+	const struct conf *conf;
+	const struct conf_job *job;
+	const struct backup_how *how;
+	int64_t started_ms;
+
+	struct state state;
+	struct store store;
+	struct plan plan;
+	struct blockmap *blockmap;
+
+	/* the backup before this one, against which changes are found */
+	char parent[20]; /* TIME; "" : none */
+	json_t *parent_record;
+	struct map_ref *maps; /* oldest first; grows by the new one */
+	size_t maps_n;
+	struct map_view *previous;
+
+	/* the instant */
+	char time[20];
+	int64_t utc_s;
+	char snapshot[RUN_SNAPSHOT_MAX];
+	size_t snapshots_made; /* volumes of the plan, in order */
+	json_t *quiesced, *released;
+	int64_t hold_ms;
+	const char *level;
+
+	/* what changed */
+	struct tree tree;
+	struct tracker_answer *named, *second; /* for each volume */
+	const char *tracker; /* word for the record */
+	char *everything_why; /* why all is hashed; or NULL */
+	bool escalated;
+	struct crosscheck check;
+	struct sweep *sweep;
+	struct copy copy;
+
+	/* what was stored */
+	struct ingest *ingest;
+	struct ingest_stats stored;
+	uint64_t map_bytes, record_bytes;
+};
+
+void run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job,
+    const char *time);
+
+/* instant.c */
+int instant_take(struct run *r, struct err *e);
+void instant_undo(struct run *r); /* remove the new snapshots */
+/* Remove this job's snapshots other than `keep` (NULL: none is kept). */
+void instant_reap(struct run *r, const char *keep);
+
+/* change.c */
+bool change_counts(const struct run *r, size_t volume);
+int change_ask(struct run *r, struct err *e);	/* the trackers */
+int change_check(struct run *r, struct err *e); /* the cross-check */
+
+/* record.c: give */
+json_t *record_make(const struct run *r);
+json_t *record_result(const struct run *r);
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/job/sweep.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "agent/core/mem.h"
+#include "agent/core/stop.h"
+
+/*
+ * 512 pieces are up to 64 MiB of file: enough to put scattered pages of one
+ * checkpoint into disk order, few enough that gathering keeps its locality.
+ */
+#define WINDOW 512u
+#define FILES_MAX 128u /* open for the window */
+#define PHYS_BATCH 128u
+
+struct piece {
+	const struct tree_file *f;
+	struct reader_file *rf;
+	uint64_t off, phys;
+	uint32_t len;
+};
+
+struct sweep {
+	const struct tree *tree;
+	struct reader *reader;
+	bool physical;
+	sweep_fn *fn;
+	void *arg;
+	uint64_t read_bytes;
+
+	/* Two windows by turns: while the pieces of one are in flight, the
+	 * other fills. A window is asked whole before it is used again, and
+	 * that is longer than the reader's queue. */
+	struct piece window[2][WINDOW];
+	unsigned turn, n;
+	struct reader_file *done[FILES_MAX]; /* to close behind the window */
+	unsigned dones;
+
+	const struct tree_file *f; /* begun */
+	struct reader_file *rf;
+	bool asked; /* it has pieces */
+	struct reader_phys phys[PHYS_BATCH];
+	int phys_n;
+	uint64_t phys_from;
+};
+
+int
+sweep_new(struct sweep **out, const struct tree *t, bool physical,
+    struct err *e)
+{
+	struct sweep *s = mem_new(sizeof *s);
+	struct reader_how how = {.unit = SWEEP_PIECE_BYTES};
+	int rc = reader_new(&s->reader, &how, e);
+
+	if (rc < 0) {
+		free(s);
+		return rc;
+	}
+	s->tree = t;
+	s->physical = physical;
+	*out = s;
+	return 0;
+}
+
+void
+sweep_free(struct sweep *s)
+{
+	if (s == NULL)
+		return;
+	if (s->rf != NULL)
+		reader_close(s->rf);
+	for (unsigned i = 0; i < s->dones; i++)
+		reader_close(s->done[i]);
+	reader_free(s->reader);
+	free(s);
+}
+
+const char *
+sweep_notice(const struct sweep *s)
+{
+	return reader_notice(s->reader);
+}
+
+uint64_t
+sweep_read_bytes(const struct sweep *s)
+{
+	return s->read_bytes;
+}
+
+void
+sweep_to(struct sweep *s, sweep_fn *fn, void *arg)
+{
+	assert(reader_idle(s->reader) && s->n == 0);
+	s->fn = fn;
+	s->arg = arg;
+}
+
+static int
+take_one(struct sweep *s, struct err *e)
+{
+	struct reader_done d;
+	const struct piece *p;
+	int rc = reader_next(s->reader, &d, e);
+
+	if (rc < 0)
+		return rc;
+	p = d.cookie;
+	s->read_bytes += d.len;
+	return s->fn(s->arg, p->f, d.off, d.len, d.data, e);
+}
+
+static int
+by_phys(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	if (x->phys != y->phys)
+		return x->phys < y->phys ? -1 : 1;
+	if (x->f != y->f)
+		return x->f < y->f ? -1 : 1;
+	return (x->off > y->off) - (x->off < y->off);
+}
+
+/* Ask for the whole window; what completes meanwhile is handed on. */
+static int
+send_window(struct sweep *s, struct err *e)
+{
+	struct piece *w = s->window[s->turn];
+	int rc = stop_check(e);
+
+	if (s->physical)
+		qsort(w, s->n, sizeof *w, by_phys);
+	for (unsigned i = 0; rc == 0 && i < s->n; i++) {
+		while (rc == 0 && reader_full(s->reader))
+			rc = take_one(s, e);
+		if (rc == 0)
+			rc = reader_ask(s->reader, w[i].rf, w[i].off, w[i].len,
+			    &w[i], e);
+	}
+	for (unsigned i = 0; i < s->dones; i++)
+		reader_close(s->done[i]);
+	s->dones = 0;
+	/* A short window may still be in flight when its turn comes again. */
+	while (rc == 0 && s->n < WINDOW && !reader_idle(s->reader))
+		rc = take_one(s, e);
+	s->n = 0;
+	s->turn = !s->turn;
+	return rc;
+}
+
+int
+sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e)
+{
+	SCOPED_FREE char *label = tree_path(s->tree, f);
+
+	assert(s->f == NULL);
+	s->f = f;
+	s->asked = false;
+	s->phys_n = 0;
+	s->phys_from = UINT64_MAX;
+	if (reader_open(s->reader, s->tree->view[f->volume], f->rel, label,
+		&s->rf, e) < 0) {
+		s->f = NULL;
+		s->rf = NULL;
+		return e->code;
+	}
+	return 0;
+}
+
+int
+sweep_fd(const struct sweep *s)
+{
+	return reader_file_fd(s->rf);
+}
+
+/* Position for ordering; a file system that cannot tell gives the order of
+ * the file. */
+static uint64_t
+phys_of(struct sweep *s, uint64_t off)
+{
+	struct err ignored = ERR_NONE;
+
+	if (!s->physical)
+		return 0;
+	for (int try = 0; try < 2; try++) {
+		for (int i = 0; i < s->phys_n; i++) {
+			const struct reader_phys *p = &s->phys[i];
+
+			if (off >= p->off && off - p->off < p->len)
+				return p->phys + (off - p->off);
+		}
+		if (s->phys_from == off)
+			break;
+		s->phys_from = off;
+		s->phys_n = reader_physical(sweep_fd(s), off, s->phys,
+		    PHYS_BATCH, &ignored);
+		if (s->phys_n < 0)
+			s->phys_n = 0;
+	}
+	return 0;
+}
+
+int
+sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e)
+{
+	assert(off % READER_ALIGN == 0 && len % READER_ALIGN == 0);
+	while (len > 0) {
+		uint64_t room = SWEEP_PIECE_BYTES - off % SWEEP_PIECE_BYTES;
+		uint32_t n = (uint32_t)(len < room ? len : room);
+
+		s->window[s->turn][s->n++] =
+		    (struct piece){s->f, s->rf, off, phys_of(s, off), n};
+		s->asked = true;
+		if (s->n == WINDOW) {
+			int rc = send_window(s, e);
+
+			if (rc < 0)
+				return rc;
+		}
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int
+sweep_look(struct sweep *s, uint64_t from, uint64_t to, sweep_hole_fn *hole,
+    struct err *e)
+{
+	uint64_t at = from;
+
+	while (at < to) {
+		uint64_t start, len, stop;
+		int rc = reader_data_range(sweep_fd(s),
+		    at * SWEEP_BLOCK_BYTES, s->f->size, &start, &len, e);
+
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
+			return hole(s->arg, s->f, at, to, e);
+		stop = sweep_blocks(start + len);
+		start /= SWEEP_BLOCK_BYTES;
+		if (start >= to)
+			return hole(s->arg, s->f, at, to, e);
+		if (start < at)
+			start = at;
+		if (stop > to)
+			stop = to;
+		rc = start > at ? hole(s->arg, s->f, at, start, e) : 0;
+		if (rc == 0)
+			rc = sweep_range(s, start * SWEEP_BLOCK_BYTES,
+			    (stop - start) * SWEEP_BLOCK_BYTES, e);
+		if (rc < 0)
+			return rc;
+		at = stop;
+	}
+	return 0;
+}
+
+int
+sweep_end(struct sweep *s, struct err *e)
+{
+	struct reader_file *rf = TAKE(s->rf);
+
+	s->f = NULL;
+	if (!s->asked) {
+		reader_close(rf);
+		return 0;
+	}
+	s->done[s->dones++] = rf;
+	return s->dones == FILES_MAX ? send_window(s, e) : 0;
+}
+
+int
+sweep_drain(struct sweep *s, struct err *e)
+{
+	int rc = send_window(s, e);
+
+	while (rc == 0 && !reader_idle(s->reader))
+		rc = take_one(s, e);
+	return rc;
+}
