@@ -26,18 +26,18 @@ struct conf_check {
 struct conf_job {
 	char *name;
 	unsigned line;
-	char *engine; /* postgresql, mariadb, sqlite, redis, script, files */
-	char *path;   /* sqlite, files, script: absolute; else NULL */
-	char *hook;   /* engine script: the program */
-	char *run_as; /* or NULL */
+	char *engine;   /* postgresql, mariadb, sqlite, redis, script, files */
+	char *path;     /* sqlite, files, script: absolute; else NULL */
+	char *hook;     /* engine script: the program */
+	char *run_as;   /* or NULL */
 	char *snapshot; /* auto, btrfs, lvm_thin, lvm_thick, none */
-	char *tracker;	/* auto, scan, btrfs-send, btrfs-extents */
+	char *tracker;  /* auto, scan, btrfs-send, btrfs-extents */
 	char *schedule; /* systemd-calendar-like, or NULL */
-	bool hold;	/* sqlite: BEGIN IMMEDIATE around the snapshot */
+	bool hold;      /* sqlite: BEGIN IMMEDIATE around the snapshot */
 	json_t *connection; /* object of strings and numbers, or NULL */
 	struct conf_keep keep;
 	struct conf_check check;
-	unsigned hold_ms; /* limit of a hold; default 10000 */
+	unsigned hold_ms;      /* limit of a hold; default 10000 */
 	double sample_percent; /* of unnamed blocks; default 0.1 */
 	unsigned rolling_days; /* whole re-hash within; default 30 */
 };
@@ -48,10 +48,10 @@ struct conf {
 	char *hooks_dir; /* or NULL */
 	char *repo_url;
 	char *repo_endpoint, *repo_region; /* s3; or NULL */
-	char *host_key, *recovery_key;	   /* paths, or NULL */
-	bool encryption;		   /* default true */
-	int zstd_level;			   /* default 3; 1 to 19 */
-	unsigned threads;		   /* 0: one for each processor */
+	char *host_key, *recovery_key;     /* paths, or NULL */
+	bool encryption;                   /* default true */
+	int zstd_level;                    /* default 3; 1 to 19 */
+	unsigned threads;                  /* 0: one for each processor */
 	struct conf_job *job;
 	size_t jobs;
 };
@@ -63,8 +63,8 @@ void conf_free(struct conf *c); /* contents; {0} is fine */
 #define SCOPED_CONF __attribute__((cleanup(conf_free)))
 
 /* By name; NULL with -EINVAL and the names that there are. */
-const struct conf_job *conf_job(const struct conf *c, const char *name,
-    struct err *e);
+const struct conf_job *conf_job(
+    const struct conf *c, const char *name, struct err *e);
 /* What a hook gets as NEAP_HOOK_CONFIG; gives. */
 json_t *conf_hook_json(const struct conf_job *j);
 

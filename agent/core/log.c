@@ -20,7 +20,7 @@ static struct {
 	size_t held_len;
 	char held_text[16384];
 } g = {.lock = PTHREAD_MUTEX_INITIALIZER, .program = "neap",
-    .level = LOG_NOTICE};
+    .level = LOG_AT_NOTICE};
 
 void
 log_init(const char *program, enum log_level level, bool progress)
@@ -92,25 +92,25 @@ vline(const char *kind, const char *fmt, va_list ap)
 void
 log_error(const char *fmt, ...)
 {
-	LINE_AT(LOG_QUIET, "");
+	LINE_AT(LOG_AT_QUIET, "");
 }
 
 void
 log_warn(const char *fmt, ...)
 {
-	LINE_AT(LOG_WARN, "warning: ");
+	LINE_AT(LOG_AT_WARN, "warning: ");
 }
 
 void
 log_notice(const char *fmt, ...)
 {
-	LINE_AT(LOG_NOTICE, "");
+	LINE_AT(LOG_AT_NOTICE, "");
 }
 
 void
 log_debug(const char *fmt, ...)
 {
-	LINE_AT(LOG_DEBUG, "debug: ");
+	LINE_AT(LOG_AT_DEBUG, "debug: ");
 }
 
 void

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_QUIET, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
+enum log_level { LOG_AT_QUIET, LOG_AT_WARN, LOG_AT_NOTICE, LOG_AT_DEBUG };
 
 /* Set once at program start; `program` is kept. */
 void log_init(const char *program, enum log_level level, bool progress);

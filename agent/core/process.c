@@ -59,11 +59,13 @@ static void __attribute__((noreturn))
 child(const struct process_how *how, char **env, int in, int out, int err_fd,
     int report, pid_t parent)
 {
+	sigset_t none;
 	int why;
 
 	if (how->die_with_parent) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
+		/* 0: the parent is outside our new PID namespace. */
+		if (getppid() != parent && getppid() != 0)
 			_exit(127);
 	}
 	setpgid(0, 0);
@@ -73,6 +75,8 @@ child(const struct process_how *how, char **env, int in, int out, int err_fd,
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (how->uid != (uid_t)-1 && geteuid() == 0 && how->uid != 0) {
 		if (setgroups(1, &how->gid) < 0 || setgid(how->gid) < 0 ||
 		    setuid(how->uid) < 0)
@@ -134,42 +138,87 @@ process_start(struct process *p, const struct process_how *how, struct err *e)
 	return 0;
 }
 
-/* One read into `b`; closes at the end. Drops what is over the limit. */
-static void
+#define READ_MAX 16384
+#define SLICE_MS 50 /* how soon a death behind an open pipe is noticed */
+
+/* One read, appended to `b`; 0 and closed at the end. */
+static size_t
 slurp(int *fd, struct buf *b)
 {
-	uint8_t tmp[16384];
-	ssize_t n = read(*fd, tmp, sizeof tmp);
+	ssize_t n = read(*fd, buf_room(b, READ_MAX), READ_MAX);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
+		return 0;
 	if (n <= 0) {
 		close_fd(fd);
-		return;
+		return 0;
 	}
-	if (b->len + (size_t)n <= PROCESS_OUTPUT_MAX)
-		buf_put(b, tmp, (size_t)n);
+	b->len += (size_t)n;
+	return (size_t)n;
 }
 
-/* Wait for output on either stream. 0, -ETIMEDOUT, or -EPIPE: both ended. */
+/* Of output the beginning counts, of complaints the end. */
+static void
+collect(struct process *p, bool out, bool err)
+{
+	struct buf *b = &p->stderr_text;
+
+	if (out) {
+		slurp(&p->out, &p->stdout_text);
+		if (p->stdout_text.len > PROCESS_OUTPUT_MAX)
+			p->stdout_text.len = PROCESS_OUTPUT_MAX;
+	}
+	if (err) {
+		slurp(&p->err_fd, b);
+		if (b->len > PROCESS_OUTPUT_MAX) {
+			size_t half = PROCESS_OUTPUT_MAX / 2;
+
+			memmove(b->data, b->data + b->len - half, half);
+			b->len = half;
+		}
+	}
+}
+
+/* It has ended; its id stays taken until it is reaped. */
+static bool
+ended(const struct process *p)
+{
+	siginfo_t si = {0};
+
+	if (p->pid < 0)
+		return true;
+	return waitid(P_PID, (id_t)p->pid, &si,
+		   WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    si.si_pid == p->pid;
+}
+
+/*
+ * Wait for output on either stream. 0, -ETIMEDOUT, or -EPIPE: both ended, or
+ * the process ended and whoever inherited its pipes says nothing.
+ */
 static int
 pump(struct process *p, int64_t deadline_ms)
 {
 	struct pollfd fds[2] = {{p->out, POLLIN, 0}, {p->err_fd, POLLIN, 0}};
 	int64_t left = deadline_ms - clock_mono_ms();
+	bool over;
 	int n;
 
 	if (p->out < 0 && p->err_fd < 0)
 		return -EPIPE;
 	if (left <= 0)
 		return -ETIMEDOUT;
-	n = poll(fds, 2, left > 60000 ? 60000 : (int)left);
+	/* Looked at before the poll: what it wrote is then in the pipe. */
+	over = ended(p);
+	n = poll(fds, 2, over ? 0 : left > SLICE_MS ? SLICE_MS : (int)left);
+	if (n == 0 && over) {
+		close_fd(&p->out);
+		close_fd(&p->err_fd);
+		return -EPIPE;
+	}
 	if (n <= 0)
 		return 0; /* time passed or a signal: the caller loops */
-	if (fds[0].revents != 0)
-		slurp(&p->out, &p->stdout_text);
-	if (fds[1].revents != 0)
-		slurp(&p->err_fd, &p->stderr_text);
+	collect(p, fds[0].revents != 0, fds[1].revents != 0);
 	return 0;
 }
 
@@ -190,6 +239,9 @@ process_line(struct process *p, int64_t deadline_ms, char **line,
 			b->len -= n + 1;
 			return 0;
 		}
+		if (b->len >= PROCESS_OUTPUT_MAX)
+			return err_set(e, -EFBIG,
+			    "a line of more than %u bytes", PROCESS_OUTPUT_MAX);
 		if (p->out < 0)
 			return err_set(e, -EPIPE, "it ended without an answer");
 		rc = pump(p, deadline_ms);
@@ -249,7 +301,6 @@ process_wait(struct process *p, int64_t deadline_ms, int *status,
 		return 0;
 	while (pump(p, deadline_ms) == 0)
 		continue;
-	/* A grandchild may keep the pipes open after the child is gone. */
 	while (!reaped(p, status)) {
 		if (clock_mono_ms() >= deadline_ms)
 			return err_set(e, -ETIMEDOUT,
@@ -270,16 +321,14 @@ process_end(struct process *p, int64_t grace_ms)
 		return;
 	if (kill(-p->pid, SIGTERM) < 0)
 		kill(p->pid, SIGTERM);
-	while (!reaped(p, &status)) {
-		if (clock_mono_ms() >= until) {
-			if (kill(-p->pid, SIGKILL) < 0)
-				kill(p->pid, SIGKILL);
-			waitpid(p->pid, NULL, 0);
-			p->pid = -1;
-			return;
-		}
+	while (!ended(p) && clock_mono_ms() < until)
+		if (pump(p, clock_mono_ms() + 2) == -EPIPE)
+			usleep(2000);
+	/* Not reaped yet, so the group's number is still its own. */
+	if (kill(-p->pid, SIGKILL) < 0)
+		kill(p->pid, SIGKILL);
+	while (!reaped(p, &status))
 		usleep(2000);
-	}
 }
 
 void

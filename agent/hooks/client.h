@@ -28,8 +28,9 @@ struct hook_how {
 int hook_find(char **program, const char *engine, const char *hooks_dir,
     struct err *e);
 
-/* HOOK probe: gives the document. -EIO: the hook failed, with its last line of
- * stderr. */
+/* HOOK probe: gives the document, whose "engine", "paths", "refuse" and "notes"
+ * have been checked for shape. -EIO: the hook failed, with its last line of
+ * stderr; -EPERM, -EBUSY: it refuses, or asks to come again. */
 int hook_probe(const struct hook_how *how, int64_t timeout_ms, json_t **doc,
     struct err *e);
 
@@ -45,7 +46,9 @@ int hook_quiesce(struct hook_session **out, const struct hook_how *how,
 /*
  * Release and end the session (frees it). The {"state":"released"} document
  * through *doc. -ETIMEDOUT / -EPERM: the hold was not there any more
- * ("still_held" false, or no answer): what was snapshot meanwhile is unproven.
+ * ("still_held" false, it died, it took longer than hold_ms, or no answer):
+ * what was snapshot meanwhile is unproven; with -EPERM *doc is set too where
+ * the hook said something. On every failure thaw has been run.
  */
 int hook_release(struct hook_session *s, json_t **doc, struct err *e);
 /* For exits on errors: release without asking for proof, then thaw. */

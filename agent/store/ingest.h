@@ -8,6 +8,9 @@
  *
  * For each chunk the `done` callback runs once, on the writer's thread, in the
  * order of the puts: chunk->id is then set.
+ *
+ * An index is fed by one ingest at a time: it gets the entries of whole packs
+ * only, and is flushed when those are synced.
  */
 #ifndef NEAP_STORE_INGEST_H
 #define NEAP_STORE_INGEST_H
@@ -64,7 +67,8 @@ void ingest_drop(struct ingest *g, struct ingest_chunk *c);
  */
 int ingest_finish(struct ingest *g, struct ingest_stats *stats,
     struct err *e);
-/* Stop. Whole packs stay and are found by index_recover. Frees `g`. */
+/* Stop. Whole packs stay and are found by index_recover. Frees `g`, and the
+ * chunks that are taken. */
 void ingest_abort(struct ingest *g); /* NULL is fine */
 
 #endif

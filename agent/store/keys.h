@@ -42,7 +42,8 @@ int keys_load(struct keys *k, const char *path, struct err *e);
 
 /* A key slot of neap.json: the secrets under scrypt (N 2^17, r 8, p 1). */
 json_t *keys_wrap(const struct keys *k, const char *passphrase, struct err *e);
-/* -EKEYREJECTED: the passphrase does not open this slot. */
+/* k->repo_id says whose slot it is; the rest of *k is written on success.
+ * -EKEYREJECTED: the passphrase does not open this slot. */
 int keys_unwrap(struct keys *k, const json_t *slot, const char *passphrase,
     struct err *e);
 

@@ -48,12 +48,24 @@ void object_encode(const struct object *o, struct buf *out);
 int object_decode(struct object *o, struct span in, struct err *e);
 
 /*
- * Read one from / put one on a path relative to `dirfd` (not followed). apply
- * sets owner, mode, xattrs, flags, times, in the order that keeps them; what
- * the target file system cannot hold is -EOPNOTSUPP with its name.
+ * Read one from / put one on a path relative to `dirfd` (not followed). Both
+ * need /proc.
+ *
+ * apply sets owner, mode, xattrs, flags, times, in the order that keeps them,
+ * and takes away xattrs that the record has not. Immutable and append-only
+ * come last, so a folder is applied after what it holds. What the target
+ * cannot hold, or we may not set, is skipped: -EOPNOTSUPP names all of it
+ * after the rest has been set, and the caller decides. Where the owner could
+ * not be set, the set-id bits are left out.
  */
 int object_read(struct object *o, int dirfd, const char *name, struct err *e);
 int object_apply(const struct object *o, int dirfd, const char *name,
     struct err *e);
+/*
+ * To a new, still empty file or folder: the flags that decide how its blocks
+ * will be written (no copy-on-write, compression). Where they do not take,
+ * object_apply says so.
+ */
+void object_apply_early(const struct object *o, int fd);
 
 #endif

@@ -45,6 +45,9 @@ const uint8_t *table_id(const struct table *t);
 uint64_t table_count(const struct table *t);
 uint64_t table_len(const struct table *t); /* bytes of the file */
 
+/* Open frames that it may keep, 16 unless told: 32 KiB and a little each. */
+void table_cache_frames(struct table *t, unsigned frames);
+
 /* The value of `key` into `out` (replaced). 1 found, 0 not there, < 0 error. */
 int table_get(struct table *t, struct span key, struct buf *out,
     struct err *e);
@@ -56,7 +59,10 @@ int table_get(struct table *t, struct span key, struct buf *out,
 struct table_iter;
 struct table_iter *table_iter_new(struct table *t);
 void table_iter_free(struct table_iter *i);
-/* First entry with a key >= `key` / the last one with a key <= `key`. */
+/*
+ * First entry with a key >= `key` / the last one with a key <= `key`, or the
+ * first of the table where there is none. A new cursor is at the first.
+ */
 int table_iter_seek(struct table_iter *i, struct span key, struct err *e);
 int table_iter_seek_last(struct table_iter *i, struct span key,
     struct err *e);

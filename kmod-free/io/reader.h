@@ -5,7 +5,8 @@
  * kernel.io_uring_disabled, seccomp) the same interface reads with pread in
  * order, and reader_notice says so.
  *
- * One thread's. Memory: depth * unit bytes, taken at reader_new.
+ * One thread's at a time. Memory: (depth + 1) * unit bytes, taken at
+ * reader_new: the one more is the result that the caller still looks at.
  */
 #ifndef NEAP_IO_READER_H
 #define NEAP_IO_READER_H
@@ -46,7 +47,8 @@ const char *reader_notice(const struct reader *r); /* NULL: all is well */
 /*
  * Open `name` below `dirfd` (not following a final symlink). `label` (kept as a
  * copy) names it in errors. Give it back with reader_close when no more
- * requests follow; it is closed when those in flight are done.
+ * requests follow; it is closed when those in flight are done. The name may be
+ * a regular file or a block device; -EINVAL for anything else.
  */
 int reader_open(struct reader *r, int dirfd, const char *name,
     const char *label, struct reader_file **out, struct err *e);
@@ -59,7 +61,8 @@ bool reader_idle(const struct reader *r); /* nothing asked for is left */
 int reader_ask(struct reader *r, struct reader_file *f, uint64_t off,
     uint32_t len, void *cookie, struct err *e);
 /*
- * The oldest request, waited for. `out->data` is good until the next call.
+ * The oldest request, waited for. `out->data` and `out->file` are good until
+ * the next reader_next (or reader_free).
  * A block that cannot be read: -EIO with file and exact offset, found by
  * reading the request again block by block. Never zeros in its place.
  */
@@ -68,7 +71,7 @@ int reader_next(struct reader *r, struct reader_done *out, struct err *e);
 /*
  * Data ranges of an open file by SEEK_DATA/SEEK_HOLE from `off` on: 1 and the
  * range, 0 when only holes follow. Where the file system cannot tell, the
- * whole rest is data.
+ * whole rest is data. Rounded outwards to READER_ALIGN, within [off, size).
  */
 int reader_data_range(int fd, uint64_t off, uint64_t size, uint64_t *start,
     uint64_t *len, struct err *e);

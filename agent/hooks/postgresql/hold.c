@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/hooks/postgresql/verbs.h"
+
+#include <errno.h>
+
+#include "agent/core/jdoc.h"
+#include "agent/hooks/postgresql/position.h"
+
+#define CHECKPOINT_MS 120000
+#define STATEMENT_MS "10000"
+
+/* Less log to replay and fewer changed blocks; a courtesy, never a need. */
+static int
+checkpoint(PGconn *c, json_t *notes, struct err *e)
+{
+	struct err why = ERR_NONE;
+	int rc = conn_do(c, "CHECKPOINT", &why);
+
+	if (rc == -EACCES)
+		serve_note(notes, "no CHECKPOINT: the role may not; grant it "
+		    "pg_checkpoint (15 and later), or recovery takes longer");
+	else if (rc == -ETIMEDOUT)
+		serve_note(notes, "the CHECKPOINT was not done after %d s; "
+		    "recovery takes longer", CHECKPOINT_MS / 1000);
+	else if (rc < 0)
+		return err_copy(e, &why);
+	return 0;
+}
+
+/*
+ * Atomic: everything is in one snapshot, crash recovery does the rest, and
+ * nothing is locked. The two positions bracket the instant.
+ */
+int
+hold_quiesce(const struct serve *s, struct err *e)
+{
+	SCOPED_CONN PGconn *c = NULL;
+	SCOPED_JSON json_t *position = NULL, *notes = json_array();
+	SCOPED_JSON json_t *after = NULL;
+	struct err lost = ERR_NONE;
+	struct serve_hold h;
+	const char *gone = NULL;
+	int pid;
+
+	if (conn_open(&c, s, e) < 0)
+		return e->code;
+	if (conn_do(c, "SET statement_timeout = 120000", e) < 0 ||
+	    checkpoint(c, notes, e) < 0 ||
+	    conn_do(c, "SET statement_timeout = " STATEMENT_MS, e) < 0 ||
+	    position_read(&position, c, e) < 0 ||
+	    position_add_durable(position, c, e) < 0)
+		return err_wrap(e, "quiesce");
+	pid = PQbackendPID(c);
+	if (serve_hold(&h, s, "atomic", json_incref(position),
+		json_incref(notes), e) < 0)
+		return e->code;
+	/* The same session, still answering: the server was not restarted. */
+	if (position_lsn(&after, c, &lost) < 0)
+		gone = lost.text;
+	else if (PQbackendPID(c) != pid)
+		gone = "the session was replaced by another";
+	return serve_released(&h, gone, json_incref(after), e);
+}

@@ -1,0 +1,23 @@
+/*
+ * What a PostgreSQL server wrote into its log while a copy was checked: did
+ * recovery run to its end, and is there a line that means damage?
+ */
+#ifndef NEAP_HOOKS_POSTGRESQL_SERVERLOG_H
+#define NEAP_HOOKS_POSTGRESQL_SERVERLOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/core/err.h"
+
+struct serverlog {
+	bool redo_starts, redo_done, redo_not_required, wants_preload;
+	int64_t redo_ms;	/* -1: it did not say */
+	char damage[512];	/* the first line of each kind, or "" */
+	char surroundings[512]; /* memory, disk space, rights, settings */
+	char fatal[512];
+};
+
+int serverlog_read(struct serverlog *l, const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/store/repo_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/mem.h"
+#include "agent/core/tmpfile.h"
+#include "agent/store/fdcache.h"
+
+#define FOLDER_MODE 0700
+#define FILE_MODE 0600
+
+/* Write-back is started this often while a file grows, so that the fsync at
+ * its commit finds most of it on disk. */
+#define WRITEBACK_BYTES (8u << 20)
+
+/* packs/XX/ID and proofs/JOB/TIME/CHECKED are the deepest; more is a mistake
+ * (a link to a folder above itself), and is not followed for ever. */
+#define DEPTH_MAX 8
+
+struct repo_dir {
+	struct repo base; /* first */
+	char *path;
+	int fd;
+	bool reaped; /* leftovers of killed processes were looked for */
+	struct fdcache open;
+
+	/* Folders whose names are not yet durable. `syncing` is held through a
+	 * whole sync: a second caller must not return while the first is still
+	 * at work on what the second one has put. */
+	pthread_mutex_t lock, syncing;
+	char **touched;
+	size_t touched_n, touched_cap;
+	int sync_failed;
+};
+
+struct put {
+	struct repo_put base; /* first */
+	struct tmpfile tmp;
+	uint64_t started; /* write-back was asked for up to here */
+};
+
+static struct repo_dir *
+dir_of(struct repo *r)
+{
+	return (struct repo_dir *)r;
+}
+
+/* ---- open --------------------------------------------------------------- */
+
+static int
+make_root(const char *path, struct err *e)
+{
+	SCOPED_FREE char *parent = NULL;
+	struct stat st;
+	int rc;
+
+	if (stat(path, &st) == 0)
+		return 0;
+	rc = fs_mkdirs(path, FOLDER_MODE, e);
+	if (rc < 0)
+		return rc;
+	parent = fs_join(path, "..");
+	return fs_sync_dir_at(AT_FDCWD, parent, e);
+}
+
+static int
+dir_open(struct repo **out, const char *url, bool create, struct err *e)
+{
+	const char *path = strncmp(url, "dir://", 6) == 0 ? url + 6 : url;
+	struct repo_dir *r;
+	int fd;
+
+	if (path[0] == '\0')
+		return err_set(e, -EINVAL, "it names no folder");
+	if (create && make_root(path, e) < 0)
+		return e->code;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open folder %s", path);
+	r = mem_new(sizeof *r);
+	r->base = (struct repo){&repo_dir_ops, mem_str(url)};
+	r->path = mem_str(path);
+	r->fd = fd;
+	fdcache_init(&r->open, fd);
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_mutex_init(&r->syncing, NULL);
+	*out = &r->base;
+	return 0;
+}
+
+static void
+dir_close(struct repo *base)
+{
+	struct repo_dir *r = dir_of(base);
+
+	fdcache_fini(&r->open);
+	for (size_t i = 0; i < r->touched_n; i++)
+		free(r->touched[i]);
+	free(r->touched);
+	pthread_mutex_destroy(&r->syncing);
+	pthread_mutex_destroy(&r->lock);
+	close(r->fd);
+	free(r->path);
+	free(r->base.url);
+	free(r);
+}
+
+/* ---- put ---------------------------------------------------------------- */
+
+static int
+space_hint(const struct repo_dir *r, struct err *e)
+{
+	if (e->code == -ENOSPC || e->code == -EDQUOT)
+		return err_hint(e,
+		    "the file system that holds %s is full: prune, or give it "
+		    "more space",
+		    r->path);
+	return e->code;
+}
+
+static int
+dir_put_begin(struct repo *base, struct repo_put **out, struct err *e)
+{
+	struct repo_dir *r = dir_of(base);
+	struct put *p = mem_new(sizeof *p);
+	struct err ignored = ERR_NONE;
+	bool first;
+
+	pthread_mutex_lock(&r->lock);
+	first = !r->reaped;
+	r->reaped = true;
+	pthread_mutex_unlock(&r->lock);
+	if (first)
+		tmpfile_reap(r->fd, ".", &ignored); /* only untidy */
+
+	p->base.repo = base;
+	if (tmpfile_open(&p->tmp, r->fd, ".", FILE_MODE, e) < 0) {
+		free(p);
+		return space_hint(r, e);
+	}
+	*out = &p->base;
+	return 0;
+}
+
+static int
+dir_put_write(struct repo_put *base, struct span bytes, struct err *e)
+{
+	struct put *p = (struct put *)base;
+
+	if (tmpfile_write(&p->tmp, bytes.data, bytes.len, e) < 0)
+		return space_hint(dir_of(base->repo), e);
+	if (p->tmp.len - p->started >= WRITEBACK_BYTES) {
+		/* A hint; what fails here fails again at the fsync. */
+		(void)sync_file_range(p->tmp.fd, (off_t)p->started,
+		    (off_t)(p->tmp.len - p->started), SYNC_FILE_RANGE_WRITE);
+		p->started = p->tmp.len;
+	}
+	return 0;
+}
+
+static void
+dir_put_abort(struct repo_put *base)
+{
+	struct put *p = (struct put *)base;
+
+	tmpfile_close(&p->tmp);
+	free(p);
+}
+
+/* With the lock held. */
+static void
+touch_one(struct repo_dir *r, const char *folder)
+{
+	for (size_t i = 0; i < r->touched_n; i++)
+		if (strcmp(r->touched[i], folder) == 0)
+			return;
+	MEM_ROOM(r->touched, r->touched_n, r->touched_cap);
+	r->touched[r->touched_n++] = mem_str(folder);
+}
+
+/*
+ * The folder of `name` and all above it: who made a folder may have been
+ * another process that was killed before it synced the folder's own name.
+ */
+static void
+touch(struct repo_dir *r, const char *name)
+{
+	SCOPED_FREE char *at = mem_str(name);
+	char *slash;
+
+	pthread_mutex_lock(&r->lock);
+	while ((slash = strrchr(at, '/')) != NULL) {
+		*slash = '\0';
+		touch_one(r, at);
+	}
+	touch_one(r, ".");
+	pthread_mutex_unlock(&r->lock);
+}
+
+static int
+make_folder_of(struct repo_dir *r, const char *name, struct err *e)
+{
+	SCOPED_FREE char *folder = mem_str(name);
+	char *slash = strrchr(folder, '/');
+	struct stat st;
+
+	if (slash == NULL)
+		return 0;
+	*slash = '\0';
+	if (fstatat(r->fd, folder, &st, 0) == 0)
+		return 0;
+	return fs_mkdirs_at(r->fd, folder, FOLDER_MODE, e);
+}
+
+static int
+dir_put_commit(struct repo_put *base, const char *name, struct err *e)
+{
+	struct put *p = (struct put *)base;
+	struct repo_dir *r = dir_of(base->repo);
+	int rc = make_folder_of(r, name, e);
+
+	if (rc == 0)
+		rc = tmpfile_commit(&p->tmp, r->fd, name, e);
+	/* Also where the name was taken: the caller may rely on that file, and
+	 * who put it may have been killed before its sync. */
+	if (rc == 0 || rc == -EEXIST)
+		touch(r, name);
+	dir_put_abort(base);
+	return rc < 0 ? space_hint(r, e) : 0;
+}
+
+/* ---- get ---------------------------------------------------------------- */
+
+static int
+dir_get(struct repo *base, const char *name, uint64_t off, void *to,
+    size_t len, struct err *e)
+{
+	struct repo_dir *r = dir_of(base);
+	struct fdcache_loan loan;
+	int rc = fdcache_get(&r->open, name, &loan, e);
+
+	if (rc < 0)
+		return rc;
+	rc = fs_pread(loan.fd, to, len, off, e);
+	fdcache_put(&r->open, loan);
+	return rc;
+}
+
+static int
+dir_size(struct repo *base, const char *name, uint64_t *len, struct err *e)
+{
+	struct repo_dir *r = dir_of(base);
+	struct stat st;
+
+	if (fstatat(r->fd, name, &st, 0) < 0)
+		return err_sys(e, errno, "stat");
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EBADMSG, "not a regular file");
+	/* Who asks for a file's length is about to rely on it, and its writer
+	 * may have been killed before the sync: a pack found by index_recover
+	 * must not be named by a segment before its own name is durable. */
+	touch(r, name);
+	*len = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int
+dir_remove(struct repo *base, const char *name, struct err *e)
+{
+	struct repo_dir *r = dir_of(base);
+
+	if (unlinkat(r->fd, name, 0) < 0)
+		return err_sys(e, errno, "remove");
+	fdcache_forget(&r->open, name);
+	touch(r, name);
+	return 0;
+}
+
+/* ---- list --------------------------------------------------------------- */
+
+struct walk {
+	struct repo_dir *r;
+	repo_list_fn *fn;
+	void *arg;
+	char name[REPO_NAME_MAX + 1]; /* of the folder or file we are at */
+	unsigned depth;
+};
+
+static int walk_folder(struct walk *w, size_t len, struct err *e);
+
+/* One entry of the folder in w->name; `len` is that name's length. */
+static int
+walk_entry(struct walk *w, size_t len, const char *entry, struct err *e)
+{
+	size_t n = strlen(entry);
+	struct stat st;
+	int rc = 0;
+
+	/* Hidden files are temporary ones, NFS's, or not ours at all. */
+	if (entry[0] == '.' || len + 1 + n > REPO_NAME_MAX)
+		return 0;
+	snprintf(w->name + len, sizeof w->name - len, "%s%s",
+	    len > 0 ? "/" : "", entry);
+	if (fstatat(w->r->fd, w->name, &st, 0) < 0) {
+		if (errno != ENOENT) /* it may be removed meanwhile */
+			rc = err_sys(e, errno, "stat %s", w->name);
+	} else if (S_ISDIR(st.st_mode)) {
+		rc = walk_folder(w, strlen(w->name), e);
+	} else if (S_ISREG(st.st_mode)) {
+		rc = w->fn(w->arg, w->name, (uint64_t)st.st_size, e);
+	}
+	w->name[len] = '\0';
+	return rc;
+}
+
+static int
+walk_folder(struct walk *w, size_t len, struct err *e)
+{
+	int fd, rc = 0;
+	struct dirent *de;
+	DIR *d;
+
+	if (w->depth == DEPTH_MAX)
+		return err_set(e, -ELOOP, "%s: folders too deep", w->name);
+	fd = openat(w->r->fd, len > 0 ? w->name : ".",
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT
+		    ? 0
+		    : err_sys(e, errno, "open folder %s", w->name);
+	d = fdopendir(fd);
+	if (d == NULL) {
+		rc = err_sys(e, errno, "list folder %s", w->name);
+		close(fd);
+		return rc;
+	}
+	w->depth++;
+	do {
+		errno = 0;
+		de = readdir(d);
+		if (de != NULL)
+			rc = walk_entry(w, len, de->d_name, e);
+		else if (errno != 0)
+			rc = err_sys(e, errno, "list folder %s", w->name);
+	} while (rc == 0 && de != NULL);
+	w->depth--;
+	closedir(d);
+	return rc;
+}
+
+static int
+dir_list(struct repo *base, const char *prefix, repo_list_fn *fn, void *arg,
+    struct err *e)
+{
+	struct walk w = {.r = dir_of(base), .fn = fn, .arg = arg};
+	struct stat st;
+
+	/* A folder that is not there yet has no files; a repository that is not
+	 * there any more is an error, never an empty list. */
+	if (fstat(w.r->fd, &st) < 0)
+		return err_sys(e, errno, "stat");
+	if (st.st_nlink == 0)
+		return err_set(e, -ENOENT, "the repository's folder is gone");
+	snprintf(w.name, sizeof w.name, "%s", prefix);
+	return walk_folder(&w, strlen(w.name), e);
+}
+
+/* ---- sync --------------------------------------------------------------- */
+
+/* Take the list of touched folders out; returns how many. */
+static size_t
+take_touched(struct repo_dir *r, char ***out)
+{
+	size_t n;
+
+	pthread_mutex_lock(&r->lock);
+	n = r->touched_n;
+	*out = TAKE(r->touched);
+	r->touched_n = r->touched_cap = 0;
+	pthread_mutex_unlock(&r->lock);
+	return n;
+}
+
+static int
+sync_touched(struct repo_dir *r, struct err *e)
+{
+	char **v;
+	size_t n = take_touched(r, &v);
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int one = rc == 0 ? fs_sync_dir_at(r->fd, v[i], e) : 0;
+
+		if (one < 0)
+			rc = one;
+		free(v[i]);
+	}
+	free(v);
+	return rc;
+}
+
+static int
+dir_sync(struct repo *base, struct err *e)
+{
+	struct repo_dir *r = dir_of(base);
+	int rc;
+
+	pthread_mutex_lock(&r->syncing);
+	/* The kernel reports a lost write once; a second fsync would succeed
+	 * and mean nothing. So a failed sync stays failed. */
+	if (r->sync_failed < 0)
+		rc = err_set(e, r->sync_failed,
+		    "an earlier sync failed: what was written is not safe");
+	else
+		rc = r->sync_failed = sync_touched(r, e);
+	pthread_mutex_unlock(&r->syncing);
+	return rc < 0 ? space_hint(r, e) : 0;
+}
+
+const struct repo_ops repo_dir_ops = {
+    .scheme = "dir",
+    .summary = "a folder: /path, or dir:///path",
+    .open = dir_open,
+    .close = dir_close,
+    .put_begin = dir_put_begin,
+    .put_write = dir_put_write,
+    .put_commit = dir_put_commit,
+    .put_abort = dir_put_abort,
+    .get = dir_get,
+    .size = dir_size,
+    .list = dir_list,
+    .remove = dir_remove,
+    .sync = dir_sync,
+};

@@ -1,0 +1,93 @@
+/*
+ * The parts of the reader, for its own .c files. Requests live in a circle of
+ * slots, each with its own piece of the buffer pool: the oldest at `head`,
+ * `count` of them, and before it the one whose data the caller still looks at.
+ */
+#ifndef NEAP_IO_READER_INTERNAL_H
+#define NEAP_IO_READER_INTERNAL_H
+
+#include <liburing.h>
+#include <sys/types.h>
+
+#include "kmod-free/io/reader.h"
+
+enum reader_state { READER_WAITS, READER_FLIES, READER_DONE };
+
+struct reader_request {
+	struct reader_file *file;
+	void *cookie;
+	uint64_t off;
+	uint32_t len;
+	uint32_t got;	   /* bytes that have arrived */
+	unsigned tries;	   /* submissions that came back for nothing */
+	enum reader_state state;
+	bool direct;	   /* as submitted */
+	bool doubt;	   /* read it again, block by block */
+};
+
+struct reader_file {
+	struct reader *r; /* NULL once the reader is gone */
+	struct reader_file *prev, *next;
+	char *label;
+	uint64_t size;	/* when it was opened */
+	int fd;
+	int slot;	/* in the ring's file table, or -1 */
+	unsigned users; /* requests */
+	unsigned asked; /* up to READER_SLOT_AFTER */
+	bool direct, closed;
+};
+
+#define READER_TABLE 64u	/* registered files, a bit each */
+#define READER_SLOT_AFTER 16u	/* requests after which one is worth it */
+#define READER_TRIES 1000u
+#define READER_POOL_MAX (1u << 30) /* the most that one buffer may register */
+
+struct reader {
+	struct reader_request *request; /* `slots` of them */
+	uint8_t *pool;			/* unit bytes for each slot */
+	size_t pool_len;
+	unsigned slots, depth, head, count;
+	uint32_t unit;
+	bool held; /* the slot before head is the caller's */
+	bool buffered;
+	struct reader_file *files; /* all that are open */
+	char notice[256];
+
+	/* io_uring: */
+	bool ring_on, ring_lost, buffers_fixed, table_on;
+	struct io_uring ring;
+	unsigned waiting, queued, flying; /* requests, on their way */
+	unsigned batch;
+	uint64_t table_used; /* bits */
+};
+
+static inline uint8_t *
+reader_buffer(const struct reader *r, unsigned slot)
+{
+	return r->pool + (size_t)slot * r->unit;
+}
+
+/* reader_file.c */
+void reader_file_use(struct reader_file *f);
+void reader_file_unuse(struct reader_file *f);
+void reader_file_detach(struct reader_file *f); /* its reader goes */
+/* O_DIRECT turned out to be refused: read it through the page cache. */
+void reader_file_undirect(struct reader_file *f);
+
+/* reader_ring.c: io_uring. Without it, notice is set and ring_on false. */
+void reader_ring_init(struct reader *r);
+void reader_ring_fini(struct reader *r);
+int reader_ring_push(struct reader *r, unsigned slot, struct err *e);
+int reader_ring_wait(struct reader *r, unsigned slot, struct err *e);
+void reader_ring_add_file(struct reader *r, struct reader_file *f);
+void reader_ring_drop_file(struct reader *r, struct reader_file *f);
+
+/* reader_plain.c: preads. */
+/* Read the request at `slot` and what lies directly behind it. */
+void reader_plain_fill(struct reader *r, unsigned slot);
+/* Read one request block by block: data, zeros behind the end, or -EIO. */
+int reader_plain_blocks(struct reader *r, unsigned slot, struct err *e);
+/* `k` more bytes of `q` have come: zeros behind the file's end, done or not. */
+bool reader_plain_arrived(struct reader *r, unsigned slot, uint32_t k);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where the data of a file lies: its holes, and its place on the device. */
+#include <assert.h>
+#include <errno.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "agent/core/mem.h"
+#include "kmod-free/io/reader.h"
+
+#define FIEMAP_BATCH 512u
+
+static uint64_t
+round_up(uint64_t v)
+{
+	return (v + READER_ALIGN - 1) & ~(uint64_t)(READER_ALIGN - 1);
+}
+
+/*
+ * Rounded outwards to READER_ALIGN (never before `off`): a file system of
+ * smaller blocks may start data anywhere, reads are in whole blocks.
+ */
+int
+reader_data_range(int fd, uint64_t off, uint64_t size, uint64_t *start,
+    uint64_t *len, struct err *e)
+{
+	uint64_t from, end;
+	off_t data, hole;
+
+	if (off >= size)
+		return 0;
+	if (size > INT64_MAX - READER_ALIGN)
+		return err_set(e, -EINVAL, "no file has %llu bytes",
+		    (unsigned long long)size);
+	data = lseek(fd, (off_t)off, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		return 0;
+	if (data < 0 && (errno == EINVAL || errno == EOPNOTSUPP)) {
+		*start = off;
+		*len = size - off;
+		return 1;
+	}
+	if (data < 0)
+		return err_sys(e, errno, "look for data from %llu on",
+		    (unsigned long long)off);
+	if ((uint64_t)data >= size)
+		return 0;
+	hole = lseek(fd, data, SEEK_HOLE);
+	if (hole < 0 && errno != ENXIO)
+		return err_sys(e, errno, "look for a hole from %llu on",
+		    (unsigned long long)data);
+	from = (uint64_t)data & ~(uint64_t)(READER_ALIGN - 1);
+	from = from < off ? off : from;
+	/* ENXIO: cut off meanwhile; the rest counts as data and reads zeros.
+	 * At least a block, so that a caller's loop always moves on. */
+	end = hole < 0 ? size : round_up((uint64_t)hole);
+	if (end <= (uint64_t)data)
+		end = round_up((uint64_t)data + 1);
+	if (end > size)
+		end = size;
+	*start = from;
+	*len = end - from;
+	return 1;
+}
+
+/* The position is of no use when it is not on the device (yet). */
+static uint64_t
+position(const struct fiemap_extent *x)
+{
+	const uint32_t nowhere = FIEMAP_EXTENT_UNKNOWN |
+	    FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_DATA_INLINE;
+
+	return (x->fe_flags & nowhere) != 0 ? 0 : x->fe_physical;
+}
+
+/* Extents from `off` on into v[0..max): their number; *last when no more. */
+static int
+ask_fiemap(int fd, uint64_t off, struct fiemap *m, struct reader_phys *v,
+    size_t max, bool *last, struct err *e)
+{
+	uint32_t want = max < FIEMAP_BATCH ? (uint32_t)max : FIEMAP_BATCH;
+
+	memset(m, 0, sizeof *m);
+	m->fm_start = off;
+	m->fm_length = FIEMAP_MAX_OFFSET - off;
+	m->fm_extent_count = want;
+	*last = true;
+	if (ioctl(fd, FS_IOC_FIEMAP, m) < 0) {
+		if (errno == EOPNOTSUPP || errno == ENOTTY || errno == EINVAL ||
+		    errno == EFBIG)
+			return 0; /* it cannot tell, or none is so far out */
+		return err_sys(e, errno, "ask where extents lie");
+	}
+	if (m->fm_mapped_extents > want)
+		return 0;
+	for (uint32_t i = 0; i < m->fm_mapped_extents; i++) {
+		const struct fiemap_extent *x = &m->fm_extents[i];
+
+		v[i].off = x->fe_logical;
+		v[i].len = x->fe_length;
+		v[i].phys = position(x);
+		*last = (x->fe_flags & FIEMAP_EXTENT_LAST) != 0;
+	}
+	return (int)m->fm_mapped_extents;
+}
+
+int
+reader_physical(int fd, uint64_t off, struct reader_phys *v, size_t max,
+    struct err *e)
+{
+	SCOPED_FREE struct fiemap *m = mem_new(
+	    sizeof *m + FIEMAP_BATCH * sizeof(struct fiemap_extent));
+	bool last = false;
+	size_t n = 0;
+
+	assert(max <= INT32_MAX);
+	while (!last && n < max) {
+		const struct reader_phys *x;
+		int k = ask_fiemap(fd, off, m, v + n, max - n, &last, e);
+
+		if (k < 0)
+			return k;
+		if (k == 0)
+			break;
+		n += (size_t)k;
+		x = &v[n - 1];
+		/* It must move on, whatever the file system says. */
+		if (x->len == 0 || x->len > UINT64_MAX - x->off ||
+		    x->off + x->len <= off)
+			break;
+		off = x->off + x->len;
+	}
+	return (int)n;
+}

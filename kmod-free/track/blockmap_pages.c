@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * File `hashes`: pages of 255 hashes and a checksum over them and their place.
+ * A page of zeros, stored or a hole of the file, is 255 zero hashes: so a
+ * sparse object of a terabyte costs nothing. Read with pread, never mapped:
+ * a file cut short under a mapping would kill the process.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/mem.h"
+#include "kmod-free/io/reader.h"
+#include "kmod-free/track/blockmap_internal.h"
+
+/*
+ * Each page has one slot that it can be in. Scans and updates go through an
+ * object in order, so a place of its own for the last few hundred pages is as
+ * good as any cleverer rule. 512 pages: 2 MiB, half a GiB of data.
+ */
+#define SLOTS 512u
+#define AT_SUM (BLOCKMAP_PAGE_HASHES * BLOCKMAP_HASH_LEN)
+
+_Static_assert(AT_SUM + BLOCKMAP_SUM_BYTES == BLOCKMAP_PAGE_BYTES, "a page");
+
+struct blockmap_slot {
+	uint64_t page;
+	bool used, dirty;
+};
+
+void
+blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,
+    const uint8_t *secret)
+{
+	p->fd = fd;
+	p->dir = dir;
+	p->secret = secret;
+	p->slot = mem_array(SLOTS, sizeof *p->slot);
+	p->data = mem_array(SLOTS, BLOCKMAP_PAGE_BYTES);
+}
+
+void
+blockmap_pages_fini(struct blockmap_pages *p)
+{
+	free(p->slot);
+	free(p->data);
+	*p = (struct blockmap_pages){.fd = -1};
+}
+
+void
+blockmap_pages_forget(struct blockmap_pages *p)
+{
+	memset(p->slot, 0, SLOTS * sizeof *p->slot);
+}
+
+/*
+ * Over the hashes and the page's number, under the map's secret: a page that
+ * was written elsewhere, or by another map, is not taken for this one. The
+ * number stands where the sum will be.
+ */
+static void
+sum_page(const struct blockmap_pages *p, uint64_t page, uint8_t *data,
+    uint8_t sum[BLOCKMAP_SUM_BYTES])
+{
+	XXH128_canonical_t c;
+
+	bytes_put_le64(data + AT_SUM, page);
+	XXH128_canonicalFromHash(&c,
+	    XXH3_128bits_withSecret(data, AT_SUM + 8, p->secret,
+		BLOCKMAP_SECRET_BYTES));
+	memcpy(sum, c.digest, BLOCKMAP_SUM_BYTES);
+}
+
+static int
+load(struct blockmap_pages *p, uint64_t page, uint8_t *data, struct err *e)
+{
+	uint8_t want[BLOCKMAP_SUM_BYTES], have[BLOCKMAP_SUM_BYTES];
+	int rc;
+
+	rc = fs_pread(p->fd, data, BLOCKMAP_PAGE_BYTES,
+	    page * BLOCKMAP_PAGE_BYTES, e);
+	if (rc < 0)
+		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, p->dir);
+	if (bytes_all_zero(data, BLOCKMAP_PAGE_BYTES))
+		return 0;
+	memcpy(have, data + AT_SUM, sizeof have);
+	sum_page(p, page, data, want);
+	if (memcmp(have, want, sizeof have) != 0)
+		return err_set(e, -EBADMSG,
+		    "block map %s/" BLOCKMAP_HASHES
+		    ": page %llu: its checksum is wrong",
+		    p->dir, (unsigned long long)page);
+	return 0;
+}
+
+static int
+punch(struct blockmap_pages *p, uint64_t page, uint64_t pages)
+{
+	int rc;
+
+	do
+		rc = fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		    (off_t)(page * BLOCKMAP_PAGE_BYTES),
+		    (off_t)(pages * BLOCKMAP_PAGE_BYTES));
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
+static int
+save(struct blockmap_pages *p, uint64_t page, uint8_t *data, struct err *e)
+{
+	int rc;
+
+	if (bytes_all_zero(data, AT_SUM)) {
+		if (punch(p, page, 1) == 0)
+			return 0;
+		memset(data + AT_SUM, 0, BLOCKMAP_SUM_BYTES);
+	} else {
+		uint8_t sum[BLOCKMAP_SUM_BYTES];
+
+		sum_page(p, page, data, sum);
+		memcpy(data + AT_SUM, sum, sizeof sum);
+	}
+	rc = fs_pwrite(p->fd, data, BLOCKMAP_PAGE_BYTES,
+	    page * BLOCKMAP_PAGE_BYTES, e);
+	if (rc < 0)
+		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, p->dir);
+	return 0;
+}
+
+static uint8_t *
+data_of(struct blockmap_pages *p, const struct blockmap_slot *s)
+{
+	return p->data + (size_t)(s - p->slot) * BLOCKMAP_PAGE_BYTES;
+}
+
+static int
+clean(struct blockmap_pages *p, struct blockmap_slot *s, struct err *e)
+{
+	int rc;
+
+	if (!s->used || !s->dirty)
+		return 0;
+	rc = save(p, s->page, data_of(p, s), e);
+	if (rc == 0)
+		s->dirty = false;
+	return rc;
+}
+
+static int
+bring(struct blockmap_pages *p, uint64_t page, struct blockmap_slot **out,
+    struct err *e)
+{
+	struct blockmap_slot *s = &p->slot[page % SLOTS];
+	int rc;
+
+	if (!s->used || s->page != page) {
+		rc = clean(p, s, e);
+		if (rc < 0)
+			return rc;
+		s->used = false;
+		rc = load(p, page, data_of(p, s), e);
+		if (rc < 0)
+			return rc;
+		*s = (struct blockmap_slot){.page = page, .used = true};
+	}
+	*out = s;
+	return 0;
+}
+
+int
+blockmap_pages_get(struct blockmap_pages *p, uint64_t page,
+    const uint8_t **out, struct err *e)
+{
+	struct blockmap_slot *s = NULL;
+	int rc = bring(p, page, &s, e);
+
+	if (rc == 0)
+		*out = data_of(p, s);
+	return rc;
+}
+
+int
+blockmap_pages_edit(struct blockmap_pages *p, uint64_t page, uint8_t **out,
+    struct err *e)
+{
+	struct blockmap_slot *s = NULL;
+	int rc = bring(p, page, &s, e);
+
+	if (rc == 0) {
+		s->dirty = true;
+		*out = data_of(p, s);
+	}
+	return rc;
+}
+
+int
+blockmap_pages_flush(struct blockmap_pages *p, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < SLOTS && rc == 0; i++)
+		rc = clean(p, &p->slot[i], e);
+	return rc;
+}
+
+/* Where holes cannot be punched: zeros over all that is stored there. */
+static int
+write_zeros(struct blockmap_pages *p, uint64_t page, uint64_t pages,
+    struct err *e)
+{
+	static const uint8_t zeros[BLOCKMAP_PAGE_BYTES];
+	uint64_t off = page * BLOCKMAP_PAGE_BYTES;
+	uint64_t end = off + pages * BLOCKMAP_PAGE_BYTES, len;
+	int rc;
+
+	while ((rc = reader_data_range(p->fd, off, end, &off, &len, e)) == 1) {
+		for (; len > 0; off += sizeof zeros, len -= sizeof zeros) {
+			rc = fs_pwrite(p->fd, zeros, sizeof zeros, off, e);
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return rc;
+}
+
+int
+blockmap_pages_clear(struct blockmap_pages *p, uint64_t page, uint64_t pages,
+    struct err *e)
+{
+	int rc = blockmap_pages_flush(p, e);
+
+	if (rc < 0)
+		return rc;
+	blockmap_pages_forget(p);
+	if (pages == 0 || punch(p, page, pages) == 0)
+		return 0;
+	rc = write_zeros(p, page, pages, e);
+	if (rc < 0)
+		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, p->dir);
+	return 0;
+}
+
+static int
+copy_page(struct blockmap_pages *p, uint64_t from, uint64_t to, struct err *e)
+{
+	uint8_t hashes[AT_SUM];
+	const uint8_t *src = NULL;
+	uint8_t *dst = NULL;
+	int rc = blockmap_pages_get(p, from, &src, e);
+
+	if (rc < 0)
+		return rc;
+	/* The target may need the source's slot. */
+	memcpy(hashes, src, sizeof hashes);
+	if (bytes_all_zero(hashes, sizeof hashes))
+		return 0;
+	rc = blockmap_pages_edit(p, to, &dst, e);
+	if (rc == 0)
+		memcpy(dst, hashes, sizeof hashes);
+	return rc;
+}
+
+int
+blockmap_pages_copy(struct blockmap_pages *p, uint64_t from, uint64_t to,
+    uint64_t pages, struct err *e)
+{
+	uint64_t off = from * BLOCKMAP_PAGE_BYTES, len;
+	uint64_t end = (from + pages) * BLOCKMAP_PAGE_BYTES;
+	int rc;
+
+	while ((rc = reader_data_range(p->fd, off, end, &off, &len, e)) == 1) {
+		for (; len > 0; off += BLOCKMAP_PAGE_BYTES,
+				len -= BLOCKMAP_PAGE_BYTES) {
+			uint64_t at = off / BLOCKMAP_PAGE_BYTES;
+
+			rc = copy_page(p, at, to + (at - from), e);
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return rc;
+}

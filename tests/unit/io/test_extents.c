@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Extent sets: whatever was added is in it, however coarse it had to become. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kmod-free/io/extents.h"
+
+static void
+test_rounds_outwards_and_merges(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {0};
+
+	(void)state;
+	extents_add(&x, 7, 4095, 2);
+	extents_add(&x, 7, 8192, 1);
+	extents_add(&x, 7, 40960, 4096);
+	extents_add(&x, 3, 0, 1);
+	extents_settle(&x);
+	assert_int_equal(x.n, 3);
+	assert_int_equal(x.v[0].object, 3);
+	assert_int_equal(x.v[1].off, 0);
+	assert_int_equal(x.v[1].len, 12288);
+	assert_int_equal(x.v[2].off, 40960);
+	assert_int_equal(extents_bytes(&x), 4096 + 12288 + 4096);
+}
+
+static void
+test_empty_adds_nothing(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {0};
+
+	(void)state;
+	extents_add(&x, 1, 5, 0);
+	extents_settle(&x);
+	assert_int_equal(x.n, 0);
+	assert_false(extents_touch(&x, 1, 0, UINT64_MAX));
+	assert_false(extents_contain(&x, 1, 0, 1));
+	assert_true(extents_contain(&x, 1, 0, 0));
+	assert_int_equal(extents_first(&x, 1), 0);
+}
+
+static void
+test_past_the_largest_offset_is_clipped(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {0};
+
+	(void)state;
+	extents_add(&x, 1, UINT64_MAX - 5000, UINT64_MAX);
+	extents_add(&x, 2, 0, UINT64_MAX);
+	extents_settle(&x);
+	assert_int_equal(x.n, 2);
+	assert_true(x.v[0].off + x.v[0].len == UINT64_MAX);
+	assert_true(extents_contain(&x, 2, UINT64_MAX - 10, 10));
+	assert_int_equal(extents_bytes(&x), UINT64_MAX);
+}
+
+static void
+test_contain_and_touch_at_the_edges(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {0};
+
+	(void)state;
+	extents_add(&x, 5, 8192, 8192);
+	extents_settle(&x);
+	assert_true(extents_contain(&x, 5, 8192, 8192));
+	assert_false(extents_contain(&x, 5, 8191, 2));
+	assert_false(extents_contain(&x, 5, 16383, 2));
+	assert_false(extents_contain(&x, 5, 8192, UINT64_MAX));
+	assert_false(extents_touch(&x, 5, 0, 8192));
+	assert_true(extents_touch(&x, 5, 0, 8193));
+	assert_true(extents_touch(&x, 5, 16383, 1));
+	assert_false(extents_touch(&x, 5, 16384, 1));
+	assert_false(extents_touch(&x, 4, 8192, 1));
+	assert_false(extents_touch(&x, 6, 8192, 1));
+	assert_int_equal(extents_first(&x, 5), 0);
+	assert_int_equal(extents_first(&x, 6), 1);
+}
+
+static void
+test_past_max_it_joins_but_loses_nothing(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {.max = 64};
+
+	(void)state;
+	srandom(1);
+	for (uint64_t i = 0; i < 20000; i++)
+		extents_add(&x, i % 3, (uint64_t)random() % 5000 * 65536, 1);
+	assert_true(x.cap <= 4 * 64);
+	extents_settle(&x);
+	assert_true(x.n <= 64);
+	srandom(1);
+	for (uint64_t i = 0; i < 20000; i++)
+		assert_true(extents_contain(&x, i % 3,
+		    (uint64_t)random() % 5000 * 65536, 4096));
+}
+
+static void
+test_more_objects_than_max_stay_apart(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {.max = 8};
+
+	(void)state;
+	for (uint64_t i = 0; i < 1000; i++)
+		extents_add(&x, 1000 - i, 1ull << 40, 1);
+	extents_settle(&x);
+	assert_int_equal(x.n, 1000);
+	for (uint64_t i = 1; i <= 1000; i++)
+		assert_false(extents_touch(&x, i, 0, 4096));
+}
+
+/* Against a map of bits, over random adds. */
+static void
+test_model(void **state)
+{
+	enum { OBJECTS = 4, BLOCKS = 256 };
+
+	(void)state;
+	srandom(2);
+	for (int round = 0; round < 200; round++) {
+		SCOPED_EXTENTS struct extents x = {.align = 512};
+		bool bit[OBJECTS][BLOCKS + 1] = {{false}};
+		uint64_t sum = 0;
+
+		for (int k = 0; k < round; k++) {
+			uint64_t o = (uint64_t)random() % OBJECTS;
+			uint64_t off = (uint64_t)random() % (BLOCKS * 512);
+			uint64_t len = (uint64_t)random() % 2048;
+
+			if (off + len > BLOCKS * 512)
+				len = BLOCKS * 512 - off;
+			extents_add(&x, o, off, len);
+			for (uint64_t b = off / 512;
+			     len > 0 && b <= (off + len - 1) / 512; b++)
+				bit[o][b] = true;
+			if (k % 50 == 49)
+				extents_settle(&x);
+		}
+		extents_settle(&x);
+		for (uint64_t o = 0; o < OBJECTS; o++) {
+			for (uint64_t b = 0; b < BLOCKS; b++) {
+				sum += bit[o][b] ? 512 : 0;
+				assert_int_equal(extents_touch(&x, o, b * 512,
+				    512), bit[o][b]);
+				assert_int_equal(extents_contain(&x, o,
+				    b * 512 + 511, 2),
+				    bit[o][b] && bit[o][b + 1]);
+			}
+		}
+		assert_int_equal(extents_bytes(&x), sum);
+		for (size_t i = 1; i < x.n; i++)
+			assert_true(x.v[i - 1].object < x.v[i].object ||
+			    x.v[i - 1].off + x.v[i - 1].len < x.v[i].off);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rounds_outwards_and_merges),
+	    cmocka_unit_test(test_empty_adds_nothing),
+	    cmocka_unit_test(test_past_the_largest_offset_is_clipped),
+	    cmocka_unit_test(test_contain_and_touch_at_the_edges),
+	    cmocka_unit_test(test_past_max_it_joins_but_loses_nothing),
+	    cmocka_unit_test(test_more_objects_than_max_stay_apart),
+	    cmocka_unit_test(test_model),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reader, with io_uring and without, against what plain reads give. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/mem.h"
+#include "kmod-free/io/reader.h"
+
+struct fixture {
+	char dir[64];
+	int dirfd;
+};
+
+/* On a disk and not in memory: tmpfs before 6.6 has no O_DIRECT. */
+static int
+setup(void **state)
+{
+	struct fixture *f = mem_new(sizeof *f);
+
+	strcpy(f->dir, "/var/tmp/neap-reader-XXXXXX");
+	if (mkdtemp(f->dir) == NULL)
+		return -1;
+	f->dirfd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*state = f;
+	return f->dirfd < 0 ? -1 : 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = ERR_NONE;
+
+	close(f->dirfd);
+	fs_remove_tree_at(AT_FDCWD, f->dir, &e);
+	free(f);
+	return 0;
+}
+
+/* A file of `size` bytes, of which random pieces hold data. */
+static uint8_t *
+make_file(struct fixture *f, const char *name, size_t size, int pieces)
+{
+	SCOPED_FD int fd = openat(f->dirfd, name, O_RDWR | O_CREAT | O_TRUNC,
+	    0600);
+	uint8_t *image = mem_new(size + 1);
+	struct err e = ERR_NONE;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	for (int i = 0; i < pieces && size > 0; i++) {
+		size_t off = (size_t)random() % size;
+		size_t len = (size_t)random() % 100000;
+
+		if (len > size - off)
+			len = size - off;
+		for (size_t k = 0; k < len; k++)
+			image[off + k] = (uint8_t)random();
+		assert_int_equal(fs_pwrite(fd, image + off, len, off, &e), 0);
+	}
+	return image;
+}
+
+static struct reader *
+reader(struct reader_how how)
+{
+	struct err e = ERR_NONE;
+	struct reader *r = NULL;
+
+	if (reader_new(&r, &how, &e) < 0)
+		fail_msg("%s", e.text);
+	return r;
+}
+
+static struct reader_file *
+file(struct reader *r, struct fixture *f, const char *name)
+{
+	struct err e = ERR_NONE;
+	struct reader_file *out = NULL;
+
+	if (reader_open(r, f->dirfd, name, name, &out, &e) < 0)
+		fail_msg("%s", e.text);
+	return out;
+}
+
+static void
+check_done(const struct reader_done *d, const uint8_t *image, size_t size)
+{
+	size_t have = d->off >= size ? 0 : size - d->off;
+
+	have = have < d->len ? have : d->len;
+	if (have > 0)
+		assert_memory_equal(d->data, image + d->off, have);
+	for (size_t i = have; i < d->len; i++)
+		assert_int_equal(d->data[i], 0);
+}
+
+static void
+take_one(struct reader *r, uintptr_t expect, const uint8_t *image, size_t size)
+{
+	struct err e = ERR_NONE;
+	struct reader_done d;
+
+	if (reader_next(r, &d, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_ptr_equal(d.cookie, (void *)expect);
+	check_done(&d, image, size);
+}
+
+/* Random requests, `n` of them, over and behind the file. */
+static void
+random_reads(struct reader *r, struct reader_file *f, uint32_t unit,
+    const uint8_t *image, size_t size, uintptr_t n)
+{
+	uintptr_t asked = 0, taken = 0;
+	struct err e = ERR_NONE;
+	uint64_t next = 0;
+
+	while (taken < n) {
+		while (asked < n && !reader_full(r) && random() % 8 != 0) {
+			uint32_t len = ((uint32_t)random() % (unit / 4096) + 1)
+			    * 4096;
+			uint64_t off = random() % 3 == 0
+			    ? (uint64_t)random() % (size / 4096 + 8) * 4096
+			    : next;
+
+			if (off > size + 65536)
+				off = 0;
+			if (reader_ask(r, f, off, len, (void *)asked, &e) < 0)
+				fail_msg("%s", e.text);
+			asked++;
+			next = off + len;
+		}
+		if (!reader_idle(r))
+			take_one(r, taken++, image, size);
+	}
+}
+
+static void
+sweep(struct fixture *fx, struct reader_how how)
+{
+	static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 131072,
+	    1000001, 3 * 1048576 + 513};
+
+	srandom(how.depth + 3);
+	for (size_t i = 0; i < MEM_COUNT(sizes); i++) {
+		SCOPED_FREE uint8_t *image = make_file(fx, "f", sizes[i], 12);
+		struct reader *r = reader(how);
+		struct reader_file *f = file(r, fx, "f");
+
+		random_reads(r, f, how.unit, image, sizes[i], 300);
+		reader_close(f);
+		reader_free(r);
+	}
+}
+
+static void
+test_uring_reads_what_is_there(void **state)
+{
+	sweep(*state, (struct reader_how){.depth = 64, .unit = 131072});
+	sweep(*state, (struct reader_how){.depth = 3, .unit = 8192});
+	sweep(*state, (struct reader_how){.depth = 1, .unit = 65536});
+}
+
+static void
+test_pread_reads_what_is_there(void **state)
+{
+	sweep(*state, (struct reader_how){.depth = 64, .unit = 131072,
+	    .no_uring = true});
+	sweep(*state, (struct reader_how){.depth = 1, .unit = 4096,
+	    .no_uring = true});
+}
+
+static void
+test_buffered_reads_what_is_there(void **state)
+{
+	sweep(*state, (struct reader_how){.depth = 16, .unit = 65536,
+	    .buffered = true});
+	sweep(*state, (struct reader_how){.depth = 16, .unit = 65536,
+	    .buffered = true, .no_uring = true});
+}
+
+static void
+test_fallback_says_so(void **state)
+{
+	struct reader *r = reader((struct reader_how){.no_uring = true});
+
+	(void)state;
+	assert_non_null(strstr(reader_notice(r), "pread"));
+	reader_free(r);
+	reader_free(NULL);
+}
+
+/* A shape of how readers are used: many files, each closed right behind its
+ * last request, more of them than the ring's table holds. */
+static void
+many_files(struct fixture *fx, struct reader_how how)
+{
+	enum { FILES = 150, EACH = 20 };
+	SCOPED_FREE uint8_t *image = make_file(fx, "m", EACH * 4096, 30);
+	struct reader *r = reader(how);
+	struct err e = ERR_NONE;
+	uintptr_t taken = 0, asked = 0;
+
+	for (int i = 0; i < FILES; i++) {
+		struct reader_file *f = file(r, fx, "m");
+
+		for (uint64_t k = 0; k < EACH; k++) {
+			if (reader_full(r))
+				take_one(r, taken++, image, EACH * 4096);
+			assert_int_equal(reader_ask(r, f, k * 4096, 4096,
+			    (void *)asked++, &e), 0);
+		}
+		reader_close(f);
+	}
+	while (!reader_idle(r))
+		take_one(r, taken++, image, EACH * 4096);
+	assert_int_equal(taken, FILES * EACH);
+	reader_free(r);
+}
+
+static void
+test_many_files(void **state)
+{
+	many_files(*state, (struct reader_how){.depth = 64, .unit = 4096});
+	many_files(*state, (struct reader_how){.depth = 2000, .unit = 4096});
+	many_files(*state, (struct reader_how){.unit = 4096, .no_uring = true});
+}
+
+static int
+open_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void
+test_free_with_requests_in_flight(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 1 << 20, 20);
+	int before = open_descriptors();
+
+	for (int i = 0; i < 20; i++) {
+		struct reader *r = reader((struct reader_how){0});
+		struct reader_file *closed = file(r, fx, "f");
+		struct reader_file *open = file(r, fx, "f");
+		struct err e = ERR_NONE;
+
+		for (int k = 0; k < i; k++) {
+			reader_ask(r, closed, 0, 131072, NULL, &e);
+			reader_ask(r, open, 0, 131072, (void *)1, &e);
+		}
+		reader_close(closed);
+		if (i > 2)
+			take_one(r, 0, image, 1 << 20);
+		reader_free(r);
+		reader_close(open); /* late, as a scope would */
+	}
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void
+test_symlink_and_folder_are_refused(void **state)
+{
+	struct fixture *fx = *state;
+	struct reader *r = reader((struct reader_how){0});
+	struct err e = ERR_NONE;
+	struct reader_file *f;
+
+	assert_int_equal(symlinkat("f", fx->dirfd, "link"), 0);
+	assert_int_equal(mkfifoat(fx->dirfd, "fifo", 0600), 0);
+	assert_int_equal(reader_open(r, fx->dirfd, "link", "the link", &f, &e),
+	    -EINVAL);
+	assert_non_null(strstr(e.text, "the link"));
+	assert_int_equal(reader_open(r, fx->dirfd, "fifo", "p", &f, &e),
+	    -EINVAL);
+	assert_int_equal(reader_open(r, fx->dirfd, ".", "d", &f, &e), -EINVAL);
+	assert_int_equal(reader_open(r, fx->dirfd, "no", "gone", &f, &e),
+	    -ENOENT);
+	reader_free(r);
+}
+
+static void
+test_impossible_shapes_are_refused(void **state)
+{
+	struct err e = ERR_NONE;
+	struct reader *r;
+
+	(void)state;
+	assert_int_equal(reader_new(&r, &(struct reader_how){.unit = 4095}, &e),
+	    -EINVAL);
+	assert_int_equal(reader_new(&r,
+	    &(struct reader_how){.unit = 1u << 30, .depth = 64}, &e), -EINVAL);
+}
+
+/* Cut off between open and read: what is gone reads as zeros, as pread says. */
+static void
+truncated(struct fixture *fx, struct reader_how how)
+{
+	SCOPED_FREE uint8_t *image = make_file(fx, "t", 1 << 20, 40);
+	struct reader *r = reader(how);
+	struct reader_file *f = file(r, fx, "t");
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/t", fx->dir);
+	assert_int_equal(truncate(path, 300001), 0);
+	random_reads(r, f, 131072, image, 300001, 50);
+	reader_close(f);
+	reader_free(r);
+}
+
+static void
+test_truncated_meanwhile(void **state)
+{
+	truncated(*state, (struct reader_how){.depth = 8});
+	truncated(*state, (struct reader_how){.depth = 8, .no_uring = true});
+	truncated(*state, (struct reader_how){.depth = 8, .buffered = true});
+}
+
+/* ---- holes and places ---- */
+
+static void
+test_data_ranges_cover_the_data(void **state)
+{
+	struct fixture *fx = *state;
+
+	srandom(11);
+	for (int round = 0; round < 20; round++) {
+		size_t size = 1 + (size_t)random() % 2000000;
+		SCOPED_FREE uint8_t *image = make_file(fx, "h", size, 3);
+		SCOPED_FD int fd = openat(fx->dirfd, "h", O_RDONLY);
+		uint64_t off = 0, start, len;
+		struct err e = ERR_NONE;
+
+		for (;;) {
+			int rc = reader_data_range(fd, off, size, &start, &len,
+			    &e);
+			uint64_t hole = rc == 0 ? size : start;
+
+			assert_true(rc == 0 || rc == 1);
+			for (; off < hole; off++)
+				assert_int_equal(image[off], 0);
+			if (rc == 0)
+				break;
+			assert_true(len > 0 && start + len <= size);
+			assert_int_equal(start % READER_ALIGN, 0);
+			off = start + len;
+		}
+	}
+}
+
+static void
+test_a_hole_has_no_data(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "h", 1 << 20, 0);
+	SCOPED_FD int fd = openat(fx->dirfd, "h", O_RDONLY);
+	struct err e = ERR_NONE;
+	uint64_t start, len;
+
+	assert_int_equal(reader_data_range(fd, 0, 1 << 20, &start, &len, &e),
+	    0);
+	assert_int_equal(reader_data_range(fd, 5, 5, &start, &len, &e), 0);
+	assert_int_equal(image[0], 0);
+}
+
+static void
+test_no_seek_data_means_all_is_data(void **state)
+{
+	SCOPED_FD int fd = open("/proc/self/maps", O_RDONLY);
+	struct err e = ERR_NONE;
+	uint64_t start, len;
+
+	(void)state;
+	assert_int_equal(reader_data_range(fd, 4096, 10000, &start, &len, &e),
+	    1);
+	assert_int_equal(start, 4096);
+	assert_int_equal(len, 10000 - 4096);
+}
+
+static void
+test_physical_is_in_order(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "p", 4 << 20, 20);
+	SCOPED_FD int fd = openat(fx->dirfd, "p", O_RDONLY);
+	struct reader_phys v[64];
+	struct err e = ERR_NONE;
+	int n, k;
+
+	assert_non_null(image);
+	fsync(fd);
+	n = reader_physical(fd, 0, v, 64, &e);
+	if (n == 0) {
+		print_message("skip: no FIEMAP on this file system\n");
+		skip();
+	}
+	assert_true(n > 1);
+	for (int i = 1; i < n; i++)
+		assert_true(v[i].off >= v[i - 1].off + v[i - 1].len);
+	k = reader_physical(fd, v[1].off, v, 1, &e);
+	assert_int_equal(k, 1);
+	assert_int_equal(reader_physical(fd, 1ull << 60, v, 64, &e), 0);
+}
+
+/* ---- what the system may refuse ---- */
+
+static void
+test_direct_refused_at_open(void **state)
+{
+	SCOPED_FD int fd = open("/proc/version", O_RDONLY);
+	char want[4096] = {0};
+	struct err e = ERR_NONE;
+
+	(void)state;
+	assert_true(read(fd, want, sizeof want) > 0);
+	for (int plain = 0; plain < 2; plain++) {
+		struct reader *r =
+		    reader((struct reader_how){.no_uring = plain});
+		struct reader_file *f;
+		struct reader_done d;
+
+		assert_int_equal(reader_open(r, AT_FDCWD, "/proc/version",
+		    "v", &f, &e), 0);
+		assert_int_equal(reader_ask(r, f, 0, 4096, NULL, &e), 0);
+		assert_int_equal(reader_next(r, &d, &e), 0);
+		assert_memory_equal(d.data, want, sizeof want);
+		reader_close(f);
+		reader_free(r);
+	}
+}
+
+/* As Docker's default profile does. */
+static int
+forbid_io_uring(void)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+		offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {MEM_COUNT(code), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static void
+test_io_uring_forbidden(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 500001, 12);
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct reader_how how = {.depth = 8};
+		struct reader_file *f;
+		struct reader *r;
+
+		if (forbid_io_uring() < 0)
+			_exit(77);
+		r = reader(how);
+		if (reader_notice(r) == NULL ||
+		    strstr(reader_notice(r), "not permitted") == NULL)
+			_exit(1);
+		f = file(r, fx, "f");
+		random_reads(r, f, 131072, image, 500001, 100);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("skip: no seccomp filters here\n");
+		skip();
+	}
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* ---- a bad block: btrfs, whose checksum of one block is made to fail ---- */
+
+#define BAD_FILE_BYTES (1u << 20)
+#define BAD_AT 700416u /* block 171 */
+
+static bool
+run(struct fixture *fx, const char *fmt)
+{
+	SCOPED_FREE char *line = mem_printf("cd %s && (%s) >/dev/null 2>&1",
+	    fx->dir, fmt);
+
+	return system(line) == 0;
+}
+
+/* Flip a byte of the marked block in the image, behind the file system. */
+static bool
+corrupt(struct fixture *fx, const uint8_t *block)
+{
+	SCOPED_FD int fd = openat(fx->dirfd, "image", O_RDWR);
+	struct err e = ERR_NONE;
+	uint8_t have[4096];
+	bool found = false;
+
+	for (uint64_t off = 0; off < 128u << 20; off += sizeof have) {
+		if (fs_pread(fd, have, sizeof have, off, &e) < 0)
+			return false;
+		if (memcmp(have, block, sizeof have) != 0)
+			continue;
+		have[100] ^= 1;
+		found = fs_pwrite(fd, have, sizeof have, off, &e) == 0;
+	}
+	return found && fsync(fd) == 0;
+}
+
+/* In a mount namespace of our own: it goes with the process at the latest. */
+static bool
+make_bad_file(struct fixture *fx, uint8_t **image)
+{
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    !run(fx, "truncate -s 128M image && mkdir mnt && "
+		     "mkfs.btrfs -m single -d single image && "
+		     "mount -o loop image mnt"))
+		return false;
+	*image = make_file(fx, "mnt/bad", BAD_FILE_BYTES, 0);
+	for (size_t i = 0; i < BAD_FILE_BYTES; i++)
+		(*image)[i] = (uint8_t)random();
+	{
+		SCOPED_FD int fd = openat(fx->dirfd, "mnt/bad", O_WRONLY);
+		struct err e = ERR_NONE;
+
+		if (fs_pwrite(fd, *image, BAD_FILE_BYTES, 0, &e) < 0)
+			return false;
+	}
+	return run(fx, "umount mnt") && corrupt(fx, *image + BAD_AT) &&
+	    run(fx, "mount -o loop,ro image mnt");
+}
+
+static void
+read_bad(struct fixture *fx, struct reader_how how, const uint8_t *image)
+{
+	struct reader *r = reader(how);
+	struct reader_file *f = file(r, fx, "mnt/bad");
+	struct err e = ERR_NONE;
+	struct reader_done d;
+	bool failed = false;
+
+	for (uint64_t off = 0; off < BAD_FILE_BYTES; off += 131072)
+		assert_int_equal(reader_ask(r, f, off, 131072, NULL, &e), 0);
+	for (uint64_t off = 0; !reader_idle(r); off += 131072) {
+		int rc = reader_next(r, &d, &e);
+
+		if (off <= BAD_AT && BAD_AT < off + 131072) {
+			assert_int_equal(rc, -EIO);
+			assert_string_equal(e.text,
+			    "read mnt/bad at offset 700416: "
+			    "Input/output error");
+			failed = true;
+			continue;
+		}
+		assert_int_equal(rc, 0);
+		assert_int_equal(d.off, off);
+		check_done(&d, image, BAD_FILE_BYTES);
+	}
+	assert_true(failed);
+	reader_close(f);
+	reader_free(r);
+}
+
+static void
+test_a_bad_block_is_named(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = NULL;
+
+	if (!make_bad_file(fx, &image)) {
+		run(fx, "umount mnt");
+		print_message("skip: needs root, btrfs and a loop device\n");
+		skip();
+	}
+	read_bad(fx, (struct reader_how){.depth = 16}, image);
+	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true},
+	    image);
+	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true},
+	    image);
+	/* Nothing of ours may still hold the file system. */
+	assert_true(run(fx, "umount mnt"));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_uring_reads_what_is_there),
+	    T(test_pread_reads_what_is_there),
+	    T(test_buffered_reads_what_is_there),
+	    T(test_fallback_says_so),
+	    T(test_many_files),
+	    T(test_free_with_requests_in_flight),
+	    T(test_symlink_and_folder_are_refused),
+	    T(test_impossible_shapes_are_refused),
+	    T(test_truncated_meanwhile),
+	    T(test_data_ranges_cover_the_data),
+	    T(test_a_hole_has_no_data),
+	    T(test_no_seek_data_means_all_is_data),
+	    T(test_physical_is_in_order),
+	    T(test_direct_refused_at_open),
+	    T(test_io_uring_forbidden),
+	    T(test_a_bad_block_is_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

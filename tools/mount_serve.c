@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/mount_serve.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/log.h"
+#include "agent/core/mem.h"
+#include "tools/backup.h"
+#include "tools/mount_log.h"
+#include "tools/mount_ops.h"
+#include "tools/mount_presence.h"
+
+/* More would only wait for the processors and hold a MiB of buffer each. */
+#define SERVE_THREADS_MAX 8
+
+struct mount_serve {
+	struct store store;
+	struct backup backup;
+	struct chunk_cache *cache;
+	struct content *content;
+	struct mount_view view;
+	struct fuse_session *session;
+	char *scratch; /* to be removed at the end, or NULL */
+	int scratch_fd, presence_fd;
+	bool foreground, mounted;
+	/* the thread that waits on the control socket */
+	pthread_t loop_thread;
+	atomic_bool ended;
+	int control;
+};
+
+static void
+report(void *arg, const char *path, uint64_t off, const struct err *e)
+{
+	const struct mount_serve *s = arg;
+	const char *what = path != NULL ? path : "a new file";
+
+	SCOPED_FREE char *line = mem_printf("%s: %s, near offset %llu: %s",
+	    s->backup.name, what, (unsigned long long)off, e->text);
+
+	if (s->foreground)
+		log_error("%s", line);
+	else
+		mount_log_error(line);
+}
+
+/* ---- opening ------------------------------------------------------------ */
+
+static int
+check_empty(int fd, const char *path, struct err *e)
+{
+	DIR *d = fdopendir(dup(fd));
+	struct dirent *de;
+	int rc = 0;
+
+	if (d == NULL)
+		return err_sys(e, errno, "list %s", path);
+	while (rc == 0 && (de = readdir(d)) != NULL)
+		if (strcmp(de->d_name, ".") != 0 &&
+		    strcmp(de->d_name, "..") != 0)
+			rc = err_set(e, -EINVAL, "the scratch folder %s is "
+			    "not empty: name a new or an empty one", path);
+	closedir(d);
+	return rc;
+}
+
+static int
+open_scratch(struct mount_serve *s, const char *path, struct err *e)
+{
+	bool made = mkdir(path, 0700) == 0;
+	int rc;
+
+	if (!made && errno != EEXIST)
+		return err_sys(e, errno, "make scratch folder %s", path);
+	if (made)
+		s->scratch = fs_real(path, e);
+	s->scratch_fd =
+	    open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->scratch_fd < 0)
+		return err_sys(e, errno, "open scratch folder %s", path);
+	rc = check_empty(s->scratch_fd, path, e);
+	return rc;
+}
+
+static int
+open_content(struct mount_serve *s, const struct mount_how *how,
+    struct err *e)
+{
+	int rc;
+
+	rc = store_open(&s->store, how->store, e);
+	if (rc == 0)
+		rc = store_reading(&s->store, e);
+	if (rc == 0)
+		rc = backup_open(&s->backup, &s->store, how->backup, e);
+	if (rc == 0 && how->scratch != NULL)
+		rc = open_scratch(s, how->scratch, e);
+	if (rc == 0)
+		rc = chunk_cache_new(&s->cache, &s->store, how->cache_bytes, e);
+	if (rc == 0)
+		rc = content_new(&s->content, s->backup.view, s->cache, e);
+	return rc < 0 ? rc : 0;
+}
+
+static int
+make_session(struct mount_serve *s, const struct mount_how *how,
+    struct err *e)
+{
+	SCOPED_FREE char *options = mem_printf(
+	    "default_permissions,fsname=neap:%s,subtype=neap%s%s",
+	    s->backup.name, how->scratch == NULL ? ",ro" : "",
+	    geteuid() == 0 ? ",allow_other" : "");
+	char program[] = "neap-restore", dash_o[] = "-o";
+	char *argv[] = {program, dash_o, options, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+
+	s->session = fuse_session_new(&args, &mount_ops, sizeof mount_ops,
+	    &s->view);
+	fuse_opt_free_args(&args);
+	if (s->session == NULL)
+		return err_set(e, -EIO, "make a FUSE session");
+	if (fuse_session_mount(s->session, how->dir) != 0) {
+		err_set(e, -EIO, "the kernel or fusermount3 refused to mount "
+		    "%s", how->dir);
+		return err_hint(e, "is /dev/fuse there, is the folder yours, "
+		    "is nothing mounted on it?");
+	}
+	s->mounted = true;
+	return 0;
+}
+
+/* One scratch file for each changed file is kept open. */
+static void
+raise_open_files(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+int
+mount_serve_open(struct mount_serve **out, const struct mount_how *how,
+    struct err *e)
+{
+	struct mount_serve *s = mem_new(sizeof *s);
+	SCOPED_FREE char *real = fs_real(how->dir, e);
+	int rc;
+
+	if (real == NULL) {
+		free(s);
+		return e->code;
+	}
+	s->scratch_fd = s->presence_fd = -1;
+	s->control = -1;
+	s->foreground = how->foreground;
+	raise_open_files();
+	rc = open_content(s, how, e);
+	if (rc == 0) {
+		struct overlay_how oh = {.view = s->backup.view,
+		    .content = s->content, .scratch_fd = s->scratch_fd,
+		    .report = report, .arg = s};
+
+		s->view.overlay = overlay_new(&oh);
+		s->view.logical_bytes = backup_logical_bytes(&s->backup);
+		rc = make_session(s, how, e);
+	}
+	if (rc < 0) {
+		mount_serve_close(s, NULL);
+		return rc;
+	}
+	s->presence_fd = mount_presence_listen(real);
+	*out = s;
+	return 0;
+}
+
+/* ---- serving ------------------------------------------------------------ */
+
+static void
+on_wake(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * Waits for the control socket to close, then stops the loop. The loop sleeps
+ * in a semaphore and looks at its flag when a signal comes, so it is woken
+ * until it has noticed.
+ */
+static void *
+control_main(void *arg)
+{
+	struct mount_serve *s = arg;
+	struct pollfd p = {.fd = s->control, .events = POLLIN};
+	char byte;
+	ssize_t n;
+
+	while (!atomic_load(&s->ended)) {
+		if (poll(&p, 1, 200) <= 0)
+			continue;
+		n = read(s->control, &byte, 1);
+		if (n == 1 && byte == MOUNT_SERVE_DETACH)
+			return NULL;
+		if (n < 0 && errno == EINTR)
+			continue;
+		break;
+	}
+	while (!atomic_load(&s->ended)) {
+		fuse_session_exit(s->session);
+		pthread_kill(s->loop_thread, SIGUSR1);
+		usleep(10000);
+	}
+	return NULL;
+}
+
+static int
+run_loop(struct mount_serve *s, struct err *e)
+{
+	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
+	int rc;
+
+	if (cfg == NULL)
+		return err_sys(e, ENOMEM, "FUSE loop");
+	fuse_loop_cfg_set_clone_fd(cfg, 0);
+	fuse_loop_cfg_set_max_threads(cfg, SERVE_THREADS_MAX);
+	fuse_loop_cfg_set_idle_threads(cfg, SERVE_THREADS_MAX);
+	rc = fuse_session_loop_mt(s->session, cfg);
+	fuse_loop_cfg_destroy(cfg);
+	/* > 0: the signal that ended it. */
+	if (rc < 0)
+		return err_sys(e, -rc, "serve the file system");
+	return 0;
+}
+
+int
+mount_serve_run(struct mount_serve *s, int control, struct err *e)
+{
+	struct sigaction sa = {.sa_handler = on_wake};
+	pthread_t thread;
+	int rc;
+
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGUSR1, &sa, NULL);
+	s->loop_thread = pthread_self();
+	s->control = control;
+	if (s->foreground || control < 0) {
+		signal(SIGINT, SIG_DFL);
+		signal(SIGHUP, SIG_DFL);
+	}
+	signal(SIGTERM, SIG_DFL);
+	if (fuse_set_signal_handlers(s->session) < 0)
+		return err_set(e, -EIO, "set signal handlers");
+	if (!s->foreground)
+		mount_log_open();
+	if (control >= 0) {
+		rc = pthread_create(&thread, NULL, control_main, s);
+		if (rc != 0)
+			return err_sys(e, rc, "start a thread");
+	}
+	rc = run_loop(s, e);
+	atomic_store(&s->ended, true);
+	if (control >= 0)
+		pthread_join(thread, NULL);
+	fuse_remove_signal_handlers(s->session);
+	return rc;
+}
+
+void
+mount_serve_close(struct mount_serve *s, struct mount_stats *stats)
+{
+	if (stats != NULL) {
+		stats->scratch_bytes = overlay_scratch_bytes(s->view.overlay);
+		stats->decoded_bytes =
+		    chunk_cache_decoded(s->cache) * CHUNK_BYTES;
+	}
+	if (s->mounted)
+		fuse_session_unmount(s->session);
+	if (s->session != NULL)
+		fuse_session_destroy(s->session);
+	content_free(s->content);
+	overlay_free(s->view.overlay);
+	chunk_cache_free(s->cache);
+	backup_close(&s->backup);
+	store_close(&s->store);
+	if (s->scratch_fd >= 0)
+		close(s->scratch_fd);
+	if (s->presence_fd >= 0)
+		close(s->presence_fd);
+	if (s->scratch != NULL)
+		rmdir(s->scratch);
+	free(s->scratch);
+	free(s);
+}
