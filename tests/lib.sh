@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Words for test scripts that speak TAP. Source it; end with done_testing.
 #
 #   ok CMD…            one test, named by $what (set with `what=…`) or by CMD
@@ -7,7 +8,7 @@
 #   skip_all REASON    the whole script
 #   need_root, need_cmd CMD…     skip_all where missing
 #   on_exit CMD…       clean-up, run in reverse order however the script ends
-#   neap_tmp           prints a fresh folder, removed at the end
+#   neap_tmp           a fresh folder in $tmp, removed at the end
 #   make_btrfs DIR SIZE          loop device, btrfs, mounted at DIR
 #   start_pg DIR [SETTING…]      a cluster of our own: data in DIR/data, socket
 #                      in DIR; pg SQL…, stop_pg, kill_pg speak to it
@@ -22,6 +23,9 @@ tap_n=0
 tap_bad=0
 tap_done=
 what=
+out= err= # of the last `status`
+tmp=      # of the last neap_tmp
+config=   # what `hook` hands over
 cleanups=()
 
 diag() { printf '%s\n' "$*" | sed 's/^/# /'; }
@@ -149,7 +153,7 @@ need_built() { # PROGRAM below the build folder
     [ -x "$NEAP_BUILD/$1" ] || skip_all "$NEAP_BUILD/$1 is not built"
 }
 
-# Sets $tmp, too, because a command substitution could not register clean-up.
+# Sets $tmp: a command substitution could not register the clean-up.
 neap_tmp() {
     tmp=$(mktemp -d /tmp/neap-test.XXXXXX) || exit 1
     chmod 755 "$tmp"

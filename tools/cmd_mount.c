@@ -8,6 +8,7 @@
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "tools/backup.h"
+#include "tools/chunk_cache.h"
 #include "tools/mount.h"
 #include "tools/size_option.h"
 #include "tools/tool.h"

@@ -2,6 +2,7 @@
 #include "tools/mount_presence.h"
 
 #include <errno.h>
+#include <mntent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stddef.h>
@@ -62,4 +63,20 @@ mount_presence_wait(int fd, int64_t wait_ms)
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return poll(&p, 1, (int)wait_ms) > 0 ? 0 : -ETIMEDOUT;
+}
+
+bool
+mount_presence_mounted(const char *dir)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	bool ours = false;
+
+	if (f == NULL)
+		return false;
+	while ((m = getmntent(f)) != NULL)
+		if (strcmp(m->mnt_dir, dir) == 0)
+			ours = strcmp(m->mnt_type, "fuse.neap") == 0;
+	endmntent(f);
+	return ours;
 }

@@ -11,14 +11,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "agent/core/fs.h"
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "tools/backup.h"
-#include "tools/mount_log.h"
 #include "tools/mount_ops.h"
 #include "tools/mount_presence.h"
 
@@ -32,10 +33,11 @@ struct mount_serve {
 	struct content *content;
 	struct mount_view view;
 	struct fuse_session *session;
+	char *dir;     /* where it is mounted, without links */
 	char *scratch; /* to be removed at the end, or NULL */
 	int scratch_fd, presence_fd;
 	bool foreground, mounted;
-	/* the thread that waits on the control socket */
+	/* for the thread that waits on the control socket */
 	pthread_t loop_thread;
 	atomic_bool ended;
 	int control;
@@ -53,7 +55,7 @@ report(void *arg, const char *path, uint64_t off, const struct err *e)
 	if (s->foreground)
 		log_error("%s", line);
 	else
-		mount_log_error(line);
+		syslog(LOG_ERR, "%s", line);
 }
 
 /* ---- opening ------------------------------------------------------------ */
@@ -158,10 +160,10 @@ mount_serve_open(struct mount_serve **out, const struct mount_how *how,
     struct err *e)
 {
 	struct mount_serve *s = mem_new(sizeof *s);
-	SCOPED_FREE char *real = fs_real(how->dir, e);
 	int rc;
 
-	if (real == NULL) {
+	s->dir = fs_real(how->dir, e);
+	if (s->dir == NULL) {
 		free(s);
 		return e->code;
 	}
@@ -183,7 +185,7 @@ mount_serve_open(struct mount_serve **out, const struct mount_how *how,
 		mount_serve_close(s, NULL);
 		return rc;
 	}
-	s->presence_fd = mount_presence_listen(real);
+	s->presence_fd = mount_presence_listen(s->dir);
 	*out = s;
 	return 0;
 }
@@ -196,34 +198,61 @@ on_wake(int sig)
 	(void)sig;
 }
 
-/*
- * Waits for the control socket to close, then stops the loop. The loop sleeps
- * in a semaphore and looks at its flag when a signal comes, so it is woken
- * until it has noticed.
- */
-static void *
-control_main(void *arg)
+/* The loop sleeps in a semaphore and looks at its flag when a signal comes, so
+ * it is woken until it has noticed. */
+static void
+end_loop(struct mount_serve *s)
 {
-	struct mount_serve *s = arg;
-	struct pollfd p = {.fd = s->control, .events = POLLIN};
-	char byte;
-	ssize_t n;
-
-	while (!atomic_load(&s->ended)) {
-		if (poll(&p, 1, 200) <= 0)
-			continue;
-		n = read(s->control, &byte, 1);
-		if (n == 1 && byte == MOUNT_SERVE_DETACH)
-			return NULL;
-		if (n < 0 && errno == EINTR)
-			continue;
-		break;
-	}
 	while (!atomic_load(&s->ended)) {
 		fuse_session_exit(s->session);
 		pthread_kill(s->loop_thread, SIGUSR1);
 		usleep(10000);
 	}
+}
+
+/* Has the caller closed its end without letting us go? */
+static bool
+caller_is_gone(struct mount_serve *s)
+{
+	char byte;
+	ssize_t n = read(s->control, &byte, 1);
+
+	if (n < 0 && errno == EINTR)
+		return false;
+	if (n == 1 && byte == MOUNT_SERVE_DETACH) {
+		s->control = -1;
+		return false;
+	}
+	return true;
+}
+
+/* Waits for the control socket to close, or for `unmount` to look in. */
+static void *
+control_main(void *arg)
+{
+	struct mount_serve *s = arg;
+	int visitor = -1;
+
+	while (!atomic_load(&s->ended)) {
+		struct pollfd p[] = {{.fd = s->control, .events = POLLIN},
+		    {.fd = visitor < 0 ? s->presence_fd : visitor,
+			.events = POLLIN}};
+		int n = poll(p, 2, visitor < 0 ? 200 : 20);
+
+		if (n > 0 && p[0].revents != 0 && caller_is_gone(s))
+			break;
+		if (n > 0 && visitor < 0 && p[1].revents != 0) {
+			visitor = accept4(s->presence_fd, NULL, NULL,
+			    SOCK_CLOEXEC);
+		} else if (n > 0 && p[1].revents != 0) {
+			close(visitor); /* it went away; so it was busy */
+			visitor = -1;
+		}
+		if (visitor >= 0 && !mount_presence_mounted(s->dir))
+			break;
+	}
+	end_loop(s);
+	/* Left open: its end is how the visitor knows that we are gone. */
 	return NULL;
 }
 
@@ -265,16 +294,13 @@ mount_serve_run(struct mount_serve *s, int control, struct err *e)
 	if (fuse_set_signal_handlers(s->session) < 0)
 		return err_set(e, -EIO, "set signal handlers");
 	if (!s->foreground)
-		mount_log_open();
-	if (control >= 0) {
-		rc = pthread_create(&thread, NULL, control_main, s);
-		if (rc != 0)
-			return err_sys(e, rc, "start a thread");
-	}
+		openlog("neap-restore", LOG_PID, LOG_DAEMON);
+	rc = pthread_create(&thread, NULL, control_main, s);
+	if (rc != 0)
+		return err_sys(e, rc, "start a thread");
 	rc = run_loop(s, e);
 	atomic_store(&s->ended, true);
-	if (control >= 0)
-		pthread_join(thread, NULL);
+	pthread_join(thread, NULL);
 	fuse_remove_signal_handlers(s->session);
 	return rc;
 }
@@ -303,5 +329,6 @@ mount_serve_close(struct mount_serve *s, struct mount_stats *stats)
 	if (s->scratch != NULL)
 		rmdir(s->scratch);
 	free(s->scratch);
+	free(s->dir);
 	free(s);
 }

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,23 +16,6 @@
 #include "agent/core/process.h"
 #include "tools/mount.h"
 #include "tools/mount_presence.h"
-
-/* Is one of our mounts on `dir`? Its server's id is not needed for this. */
-static bool
-is_ours(const char *dir)
-{
-	FILE *f = setmntent("/proc/self/mounts", "re");
-	struct mntent *m;
-	bool ours = false;
-
-	if (f == NULL)
-		return false;
-	while ((m = getmntent(f)) != NULL)
-		if (strcmp(m->mnt_dir, dir) == 0)
-			ours = strcmp(m->mnt_type, "fuse.neap") == 0;
-	endmntent(f);
-	return ours;
-}
 
 /* Does a link of /proc ("cwd", "fd/3") lead into `dir`? */
 static bool
@@ -164,7 +146,7 @@ mount_undo(const char *dir, struct err *e)
 	SCOPED_FD int server = -1;
 	int rc;
 
-	if (!is_ours(at))
+	if (!mount_presence_mounted(at))
 		return err_set(e, -ENOENT, "unmount %s: no backup of neap is "
 		    "mounted there", at);
 	server = mount_presence_connect(at);

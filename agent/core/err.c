@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HEAD_KEPT ((size_t)300) /* of a context, where not all has room */
+
 int
 err_set(struct err *e, int code, const char *fmt, ...)
 {
@@ -23,25 +25,36 @@ err_set(struct err *e, int code, const char *fmt, ...)
 int
 err_sys(struct err *e, int errnum, const char *fmt, ...)
 {
+	const char *desc = strerrordesc_np(errnum);
+	char why[96];
 	va_list ap;
 	size_t n;
 
 	assert(errnum > 0);
+	if (desc != NULL)
+		snprintf(why, sizeof why, ": %s", desc);
+	else
+		snprintf(why, sizeof why, ": error %d", errnum);
 	e->code = -errnum;
 	va_start(ap, fmt);
-	vsnprintf(e->text, sizeof e->text, fmt, ap);
+	vsnprintf(e->text, sizeof e->text - strlen(why), fmt, ap);
 	va_end(ap);
 	n = strlen(e->text);
-	snprintf(e->text + n, sizeof e->text - n, ": %s",
-	    strerrordesc_np(errnum));
+	memcpy(e->text + n, why, strlen(why) + 1);
 	return -errnum;
 }
 
+/*
+ * Cut rather than fail: an error text must never be an error. The cause and
+ * what to do stand at the end and the outermost context at the beginning, so
+ * what is cut lies between.
+ */
 int
 err_wrap(struct err *e, const char *fmt, ...)
 {
-	char head[ERR_TEXT_MAX];
-	char tail[ERR_TEXT_MAX];
+	char head[ERR_TEXT_MAX], tail[ERR_TEXT_MAX];
+	const size_t room = sizeof e->text - sizeof ": ";
+	size_t h, t, skip;
 	va_list ap;
 
 	assert(e->code < 0);
@@ -49,8 +62,14 @@ err_wrap(struct err *e, const char *fmt, ...)
 	vsnprintf(head, sizeof head, fmt, ap);
 	va_end(ap);
 	memcpy(tail, e->text, sizeof tail);
-	/* Cut rather than fail: an error text must never be an error. */
-	snprintf(e->text, sizeof e->text, "%.700s: %.800s", head, tail);
+	h = strlen(head);
+	t = strlen(tail);
+	if (h + t > room && h > HEAD_KEPT)
+		h = t < room - HEAD_KEPT ? room - t : HEAD_KEPT;
+	skip = h + t > room ? h + t - room : 0;
+	memcpy(e->text, head, h);
+	memcpy(e->text + h, ": ", 2);
+	memcpy(e->text + h + 2, tail + skip, t - skip + 1);
 	return e->code;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/core/fs.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -65,8 +66,8 @@ fs_pwrite(int fd, const void *p, size_t n, uint64_t off, struct err *e)
 }
 
 int
-fs_read_at(int dirfd, const char *path, size_t max, struct buf *out,
-    struct err *e)
+fs_read_at(
+    int dirfd, const char *path, size_t max, struct buf *out, struct err *e)
 {
 	SCOPED_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
 	size_t from = out->len;
@@ -79,15 +80,18 @@ fs_read_at(int dirfd, const char *path, size_t max, struct buf *out,
 
 		if (k < 0 && errno == EINTR)
 			continue;
-		if (k < 0)
-			return err_sys(e, errno, "read %s", path);
 		if (k == 0)
 			return 0;
-		out->len += (size_t)k;
-		if (out->len - from > max)
-			return err_set(e, -EFBIG,
-			    "read %s: larger than the %zu bytes it may have",
-			    path, max);
+		if (k > 0)
+			out->len += (size_t)k;
+		if (k > 0 && out->len - from <= max)
+			continue;
+		out->len = from;
+		if (k < 0)
+			return err_sys(e, errno, "read %s", path);
+		return err_set(e, -EFBIG,
+		    "read %s: larger than the %zu bytes it may have", path,
+		    max);
 	}
 }
 
@@ -109,8 +113,8 @@ parent_of(char dir[PATH_MAX], const char *path)
 }
 
 int
-fs_replace_at(int dirfd, const char *path, struct span body, mode_t mode,
-    struct err *e)
+fs_replace_at(
+    int dirfd, const char *path, struct span body, mode_t mode, struct err *e)
 {
 	SCOPED_TMPFILE struct tmpfile tmp = TMPFILE_NONE;
 	char dir[PATH_MAX];
@@ -129,18 +133,32 @@ fs_replace_at(int dirfd, const char *path, struct span body, mode_t mode,
 	return fs_sync_dir_at(dirfd, dir, e);
 }
 
+/* A link to a folder is one. Leaves errno as it was: EEXIST. */
+static bool
+is_folder(int dirfd, const char *path)
+{
+	struct stat st;
+	int kept = errno;
+	bool is = fstatat(dirfd, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
+
+	errno = kept;
+	return is;
+}
+
 int
 fs_mkdirs_at(int dirfd, const char *path, mode_t mode, struct err *e)
 {
 	SCOPED_FREE char *p = mem_str(path);
 
+	assert(*path != '\0');
 	for (char *s = p + 1;; s++) {
 		char c = *s;
 
 		if (c != '/' && c != '\0')
 			continue;
 		*s = '\0';
-		if (mkdirat(dirfd, p, mode) < 0 && errno != EEXIST)
+		if (mkdirat(dirfd, p, mode) < 0 &&
+		    (errno != EEXIST || !is_folder(dirfd, p)))
 			return err_sys(e, errno, "make folder %s", p);
 		*s = c;
 		if (c == '\0')
@@ -167,6 +185,61 @@ fs_sync_dir_at(int dirfd, const char *path, struct err *e)
 	return 0;
 }
 
+/*
+ * Something is mounted here. The device number alone does not tell: a bind
+ * mount of the same file system has the same one, and below it lies what
+ * somebody else still needs. (STATX_ATTR_MOUNT_ROOT: Linux 5.8.)
+ */
+static bool
+mounted(int fd)
+{
+	struct statx x;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE, &x) ==
+		   0 &&
+	       (x.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+static int remove_below(int fd, dev_t dev, struct err *e);
+
+static int
+remove_folder(int dirfd, const char *name, dev_t dev, struct err *e)
+{
+	int fd = openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", name);
+	if (mounted(fd)) {
+		close(fd);
+		return err_set(
+		    e, -EXDEV, "%s: something is mounted there", name);
+	}
+	rc = remove_below(fd, dev, e);
+	if (rc < 0)
+		return err_wrap(e, "%s", name);
+	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0)
+		return err_sys(e, errno, "remove %s", name);
+	return 0;
+}
+
+static int
+remove_entry(int dirfd, const char *name, dev_t dev, struct err *e)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "stat %s", name);
+	if (st.st_dev != dev)
+		return err_set(e, -EXDEV, "%s: another file system", name);
+	if (S_ISDIR(st.st_mode))
+		return remove_folder(dirfd, name, dev, e);
+	if (unlinkat(dirfd, name, 0) < 0)
+		return err_sys(e, errno, "remove %s", name);
+	return 0;
+}
+
 /* Takes over `fd`, the open folder. */
 static int
 remove_below(int fd, dev_t dev, struct err *e)
@@ -180,33 +253,14 @@ remove_below(int fd, dev_t dev, struct err *e)
 		close(fd);
 		return rc;
 	}
-	while (rc == 0 && (de = readdir(d)) != NULL) {
-		struct stat st;
-
+	while (rc == 0 && (errno = 0, de = readdir(d)) != NULL) {
 		if (strcmp(de->d_name, ".") == 0 ||
 		    strcmp(de->d_name, "..") == 0)
 			continue;
-		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			rc = err_sys(e, errno, "stat %s", de->d_name);
-		} else if (st.st_dev != dev) {
-			rc = err_set(e, -EXDEV, "%s: another file system",
-			    de->d_name);
-		} else if (!S_ISDIR(st.st_mode)) {
-			if (unlinkat(fd, de->d_name, 0) < 0)
-				rc = err_sys(e, errno, "remove %s", de->d_name);
-		} else {
-			int sub = openat(fd, de->d_name,
-			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-			if (sub < 0)
-				rc = err_sys(e, errno, "open %s", de->d_name);
-			else
-				rc = remove_below(sub, dev, e);
-			if (rc == 0 &&
-			    unlinkat(fd, de->d_name, AT_REMOVEDIR) < 0)
-				rc = err_sys(e, errno, "remove %s", de->d_name);
-		}
+		rc = remove_entry(fd, de->d_name, dev, e);
 	}
+	if (rc == 0 && errno != 0)
+		rc = err_sys(e, errno, "list folder");
 	closedir(d);
 	return rc;
 }
@@ -215,26 +269,14 @@ int
 fs_remove_tree_at(int dirfd, const char *path, struct err *e)
 {
 	struct stat st;
-	int fd;
 
 	if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno == ENOENT)
 			return 0;
 		return err_sys(e, errno, "stat %s", path);
 	}
-	if (!S_ISDIR(st.st_mode)) {
-		if (unlinkat(dirfd, path, 0) < 0)
-			return err_sys(e, errno, "remove %s", path);
-		return 0;
-	}
-	fd = openat(dirfd, path,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(e, errno, "open %s", path);
-	if (remove_below(fd, st.st_dev, e) < 0)
-		return err_wrap(e, "remove %s", path);
-	if (unlinkat(dirfd, path, AT_REMOVEDIR) < 0)
-		return err_sys(e, errno, "remove %s", path);
+	if (remove_entry(dirfd, path, st.st_dev, e) < 0)
+		return err_wrap(e, "remove");
 	return 0;
 }
 
@@ -268,7 +310,7 @@ fs_below(const char *path, const char *dir)
 	while (n > 0 && dir[n - 1] == '/')
 		n--;
 	return strncmp(path, dir, n) == 0 &&
-	    (path[n] == '\0' || path[n] == '/');
+	       (path[n] == '\0' || path[n] == '/');
 }
 
 char *

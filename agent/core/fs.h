@@ -20,20 +20,23 @@ void fs_close_scope(int *fd);
 int fs_pread(int fd, void *p, size_t n, uint64_t off, struct err *e);
 int fs_pwrite(int fd, const void *p, size_t n, uint64_t off, struct err *e);
 
-/* A whole file, appended to `out`; -EFBIG above `max` bytes. */
-int fs_read_at(int dirfd, const char *path, size_t max, struct buf *out,
-    struct err *e);
+/* A whole file, appended to `out`; -EFBIG above `max` bytes. Or nothing. */
+int fs_read_at(
+    int dirfd, const char *path, size_t max, struct buf *out, struct err *e);
 /*
  * Put a file in place durably: temporary, fsync, rename, fsync of its folder.
  * An older file of that name is replaced whole or not at all.
  */
-int fs_replace_at(int dirfd, const char *path, struct span body, mode_t mode,
-    struct err *e);
+int fs_replace_at(
+    int dirfd, const char *path, struct span body, mode_t mode, struct err *e);
 
 int fs_mkdirs(const char *path, mode_t mode, struct err *e);
 int fs_mkdirs_at(int dirfd, const char *path, mode_t mode, struct err *e);
 int fs_sync_dir_at(int dirfd, const char *path, struct err *e);
-/* Remove a tree without leaving its file system; absent is success. */
+/*
+ * Remove a tree; absent is success. -EXDEV, and nothing more is removed, where
+ * it comes upon a mount, also of the same file system, or a subvolume.
+ */
 int fs_remove_tree_at(int dirfd, const char *path, struct err *e);
 
 /* "a/b" from two parts, one slash between; gives. */

@@ -18,6 +18,11 @@ jdoc_parse(struct span text, struct err *e)
 	json_error_t je;
 	json_t *j;
 
+	/* jansson calls this wrong arguments, in line -1. */
+	if (text.len == 0) {
+		err_set(e, -EBADMSG, "JSON: there is no text");
+		return NULL;
+	}
 	j = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &je);
 	if (j == NULL)
 		err_set(e, -EBADMSG, "JSON, line %d, column %d: %s", je.line,
@@ -78,10 +83,11 @@ static size_t
 utf8_len(const unsigned char *s)
 {
 	static const unsigned min[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = s[0] < 0x80 ? 1
-	    : (s[0] & 0xe0) == 0xc0 ? 2
-	    : (s[0] & 0xf0) == 0xe0 ? 3
-	    : (s[0] & 0xf8) == 0xf0 ? 4 : 0;
+	size_t n = s[0] < 0x80             ? 1
+		   : (s[0] & 0xe0) == 0xc0 ? 2
+		   : (s[0] & 0xf0) == 0xe0 ? 3
+		   : (s[0] & 0xf8) == 0xf0 ? 4
+					   : 0;
 	unsigned c;
 
 	if (n < 2)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/core/log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,9 +18,10 @@ static struct {
 	bool progress, terminal, bar;
 	int64_t shown_ms, started_ms;
 	bool held;
-	size_t held_len;
+	size_t held_len, held_lost;
 	char held_text[16384];
-} g = {.lock = PTHREAD_MUTEX_INITIALIZER, .program = "neap",
+} g = {.lock = PTHREAD_MUTEX_INITIALIZER,
+    .program = "neap",
     .level = LOG_AT_NOTICE};
 
 void
@@ -37,6 +39,8 @@ out(const char *s, size_t n)
 	while (n > 0) {
 		ssize_t k = write(STDERR_FILENO, s, n);
 
+		if (k < 0 && errno == EINTR)
+			continue;
 		if (k <= 0)
 			return; /* nobody listens: the work goes on */
 		s += k;
@@ -71,6 +75,8 @@ vline(const char *kind, const char *fmt, va_list ap)
 		if (g.held_len + (size_t)n <= sizeof g.held_text) {
 			memcpy(g.held_text + g.held_len, line, (size_t)n);
 			g.held_len += (size_t)n;
+		} else {
+			g.held_lost++;
 		}
 	} else {
 		clear_bar();
@@ -128,6 +134,15 @@ log_release(void)
 	g.held = false;
 	out(g.held_text, g.held_len);
 	g.held_len = 0;
+	if (g.held_lost > 0) {
+		char line[128];
+		int n = snprintf(line, sizeof line,
+		    "%.60s: %zu more lines had no room during the hold\n",
+		    g.program, g.held_lost);
+
+		out(line, (size_t)n);
+		g.held_lost = 0;
+	}
 	pthread_mutex_unlock(&g.lock);
 }
 
@@ -141,7 +156,10 @@ draw(const char *what, uint64_t done, uint64_t total, int64_t now)
 	fs_size_text(a, done);
 	fs_size_text(b, total);
 	fs_size_text(r, s > 0 ? (uint64_t)((double)done / s) : 0);
-	if (!g.terminal) {
+	if (!g.terminal && total == 0) {
+		n = snprintf(line, sizeof line, "%s: %s %s, %s/s\n", g.program,
+		    what, a, r);
+	} else if (!g.terminal) {
 		n = snprintf(line, sizeof line, "%s: %s %s of %s, %s/s\n",
 		    g.program, what, a, b, r);
 	} else if (total > 0) {
@@ -155,11 +173,12 @@ draw(const char *what, uint64_t done, uint64_t total, int64_t now)
 		    "\r\033[K%s [%s] %3.0f%% %s of %s, %s/s", what, bar,
 		    100 * (double)done / (double)total, a, b, r);
 	} else {
-		n = snprintf(line, sizeof line, "\r\033[K%s %s, %s/s", what, a,
-		    r);
+		n = snprintf(
+		    line, sizeof line, "\r\033[K%s %s, %s/s", what, a, r);
 	}
 	if (n > 0)
-		out(line, (size_t)n < sizeof line ? (size_t)n : sizeof line);
+		out(line,
+		    (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 	g.bar = g.terminal;
 }
 

@@ -55,9 +55,8 @@ environment(const char *const *add)
 }
 
 /* In the child, after fork: only async-signal-safe calls from here on. */
-static void __attribute__((noreturn))
-child(const struct process_how *how, char **env, int in, int out, int err_fd,
-    int report, pid_t parent)
+static void __attribute__((noreturn)) child(const struct process_how *how,
+    char **env, int in, int out, int err_fd, int report, pid_t parent)
 {
 	sigset_t none;
 	int why;
@@ -187,9 +186,9 @@ ended(const struct process *p)
 
 	if (p->pid < 0)
 		return true;
-	return waitid(P_PID, (id_t)p->pid, &si,
-		   WEXITED | WNOHANG | WNOWAIT) < 0 ||
-	    si.si_pid == p->pid;
+	return waitid(P_PID, (id_t)p->pid, &si, WEXITED | WNOHANG | WNOWAIT) <
+		   0 ||
+	       si.si_pid == p->pid;
 }
 
 /*
@@ -223,8 +222,7 @@ pump(struct process *p, int64_t deadline_ms)
 }
 
 int
-process_line(struct process *p, int64_t deadline_ms, char **line,
-    struct err *e)
+process_line(struct process *p, int64_t deadline_ms, char **line, struct err *e)
 {
 	for (;;) {
 		struct buf *b = &p->stdout_text;
@@ -256,14 +254,14 @@ process_write(struct process *p, const void *data, size_t n, struct err *e)
 	const char *at = data;
 
 	while (n > 0) {
-		ssize_t k = p->in < 0 ? (errno = EPIPE, -1)
-				      : write(p->in, at, n);
+		ssize_t k =
+		    p->in < 0 ? (errno = EPIPE, -1) : write(p->in, at, n);
 
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k < 0)
-			return err_sys(e, errno, "write to process %d",
-			    (int)p->pid);
+			return err_sys(
+			    e, errno, "write to process %d", (int)p->pid);
 		at += k;
 		n -= (size_t)k;
 	}
@@ -293,8 +291,7 @@ reaped(struct process *p, int *status)
 }
 
 int
-process_wait(struct process *p, int64_t deadline_ms, int *status,
-    struct err *e)
+process_wait(struct process *p, int64_t deadline_ms, int *status, struct err *e)
 {
 	*status = 127;
 	if (p->pid < 0)

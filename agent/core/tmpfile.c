@@ -59,8 +59,8 @@ open_named(struct tmpfile *t, mode_t mode, struct err *e)
 }
 
 int
-tmpfile_open(struct tmpfile *t, int dirfd, const char *dir, mode_t mode,
-    struct err *e)
+tmpfile_open(
+    struct tmpfile *t, int dirfd, const char *dir, mode_t mode, struct err *e)
 {
 	int rc = 0;
 
@@ -176,7 +176,8 @@ tmpfile_reap(int dirfd, const char *dir, struct err *e)
 	while ((de = readdir(d)) != NULL) {
 		int pid = 0, used = 0;
 
-		if (sscanf(de->d_name, want, &pid, &used) != 1 || pid <= 0)
+		if (sscanf(de->d_name, want, &pid, &used) != 1 || pid <= 0 ||
+		    used == 0 || de->d_name[used] != '\0')
 			continue;
 		if (kill(pid, 0) == 0 || errno != ESRCH)
 			continue;

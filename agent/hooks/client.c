@@ -18,8 +18,8 @@
 
 #define ARGS_MAX 16
 #define BUSY_PAUSE_MS 1000
-#define GRACE_MS 2000	/* between SIGTERM and SIGKILL */
-#define EXIT_MS 5000	/* from a hook's last word to its end */
+#define GRACE_MS 2000    /* between SIGTERM and SIGKILL */
+#define EXIT_MS 5000     /* from a hook's last word to its end */
 #define RELEASE_MS 10000 /* from RELEASE to "released" */
 #define THAW_MS 30000
 
@@ -70,8 +70,8 @@ exit_error(struct process *p, const struct hook_how *how, const char *verb,
 		return err_set(e, -EPERM, "hook %s %s refuses: %s",
 		    how->program, verb, why);
 	case HOOK_BUSY:
-		return err_set(e, -EBUSY, "hook %s %s: busy: %s", how->program,
-		    verb, why);
+		return err_set(
+		    e, -EBUSY, "hook %s %s: busy: %s", how->program, verb, why);
 	case HOOK_UNSUPPORTED:
 		return err_set(e, -EOPNOTSUPP, "hook %s cannot %s: %s",
 		    how->program, verb, why);
@@ -101,8 +101,7 @@ run(struct process *p, const struct hook_how *how, const char *const *args,
 	process_end(p, GRACE_MS);
 	return err_set(e, rc,
 	    "hook %s %s: not done after %lld ms, ended; it said: %s",
-	    how->program, args[0], (long long)timeout_ms,
-	    process_complaint(p));
+	    how->program, args[0], (long long)timeout_ms, process_complaint(p));
 }
 
 /* One JSON object; -EIO, because a hook that babbles is not corrupt data. */
@@ -119,8 +118,8 @@ answer(json_t **doc, struct span text, const struct hook_how *how,
 	}
 	if (!json_is_object(j))
 		return err_set(e, -EIO,
-		    "hook %s %s: its answer is not a JSON object",
-		    how->program, verb);
+		    "hook %s %s: its answer is not a JSON object", how->program,
+		    verb);
 	*doc = TAKE(j);
 	return 0;
 }
@@ -150,8 +149,8 @@ plain_name(const char *s)
 }
 
 int
-hook_find(char **program, const char *engine, const char *hooks_dir,
-    struct err *e)
+hook_find(
+    char **program, const char *engine, const char *hooks_dir, struct err *e)
 {
 	SCOPED_FREE char *here = NULL;
 
@@ -162,19 +161,24 @@ hook_find(char **program, const char *engine, const char *hooks_dir,
 		return 0;
 	}
 	if (strcmp(engine, "script") == 0)
-		return err_set(e, -EINVAL, "engine script: give the absolute "
+		return err_set(e, -EINVAL,
+		    "engine script: give the absolute "
 		    "path of your program as \"hook\"");
 	if (!plain_name(engine))
-		return err_set(e, -EINVAL, "\"%s\" is neither an engine's name "
-		    "nor an absolute path", engine);
+		return err_set(e, -EINVAL,
+		    "\"%s\" is neither an engine's name "
+		    "nor an absolute path",
+		    engine);
 	if (hooks_dir != NULL)
 		return find_in(program, hooks_dir, "", engine, e);
 	here = fs_program_dir();
 	if (find_in(program, here, "../libexec/neap", engine, e) == 0 ||
 	    find_in(program, here, "hooks", engine, e) == 0)
 		return 0;
-	return err_set(e, -ENOENT, "engine %s: no hook %s/../libexec/neap/%s "
-	    "and no %s/hooks/%s", engine, here, engine, here, engine);
+	return err_set(e, -ENOENT,
+	    "engine %s: no hook %s/../libexec/neap/%s "
+	    "and no %s/hooks/%s",
+	    engine, here, engine, here, engine);
 }
 
 /* A list of texts, or absent. */
@@ -204,16 +208,18 @@ check_probe(const json_t *doc, struct err *e)
 	if (jdoc_get_str(doc, "engine", &text, e) < 0)
 		return -EIO;
 	if (!texts(refuse) || !texts(json_object_get(doc, "notes")))
-		return err_set(e, -EIO,
-		    "\"refuse\" and \"notes\" must be lists of texts");
+		return err_set(
+		    e, -EIO, "\"refuse\" and \"notes\" must be lists of texts");
 	if (!json_is_array(paths) ||
 	    (json_array_size(paths) == 0 && json_array_size(refuse) == 0))
-		return err_set(e, -EIO,
-		    "\"paths\" must name at least one path");
+		return err_set(
+		    e, -EIO, "\"paths\" must name at least one path");
 	json_array_foreach (paths, i, v) {
 		if (jdoc_get_str(v, "path", &text, e) < 0 || text[0] != '/')
-			return err_set(e, -EIO, "paths[%zu]: no absolute "
-			    "\"path\"", i);
+			return err_set(e, -EIO,
+			    "paths[%zu]: no absolute "
+			    "\"path\"",
+			    i);
 		if (jdoc_get_str(v, "role", &text, e) < 0)
 			return err_set(e, -EIO, "paths[%zu]: no \"role\"", i);
 	}
@@ -221,8 +227,8 @@ check_probe(const json_t *doc, struct err *e)
 }
 
 int
-hook_probe(const struct hook_how *how, int64_t timeout_ms, json_t **doc,
-    struct err *e)
+hook_probe(
+    const struct hook_how *how, int64_t timeout_ms, json_t **doc, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	SCOPED_JSON json_t *j = NULL;
@@ -299,8 +305,8 @@ session_new(const struct hook_how *how, int64_t hold_ms)
 static int
 check_quiesced(const json_t *doc, struct err *e)
 {
-	static const char *const known[] = {"cold", "atomic", "protocol",
-	    "locked", "unproven"};
+	static const char *const known[] = {
+	    "cold", "atomic", "protocol", "locked", "unproven"};
 	const char *level = jdoc_str(doc, "level", "");
 
 	if (strcmp(jdoc_str(doc, "state", ""), "quiesced") != 0)
@@ -308,8 +314,10 @@ check_quiesced(const json_t *doc, struct err *e)
 	for (size_t i = 0; i < MEM_COUNT(known); i++)
 		if (strcmp(level, known[i]) == 0)
 			return 0;
-	return err_set(e, -EIO, "\"level\" is \"%s\": none of cold, atomic, "
-	    "protocol, locked, unproven", level);
+	return err_set(e, -EIO,
+	    "\"level\" is \"%s\": none of cold, atomic, "
+	    "protocol, locked, unproven",
+	    level);
 }
 
 /* It ended without an answer: its exit status is the answer. */
@@ -320,11 +328,13 @@ gave_up(struct hook_session *s, json_t **doc, struct err *e)
 
 	rc = process_wait(&s->p, clock_mono_ms() + EXIT_MS, &status, e);
 	if (rc < 0)
-		return err_wrap(e, "hook %s quiesce: closed its output",
-		    s->how.program);
+		return err_wrap(
+		    e, "hook %s quiesce: closed its output", s->how.program);
 	if (status == HOOK_OK)
-		return err_set(e, -EIO, "hook %s quiesce: ended without an "
-		    "answer: %s", s->how.program, process_complaint(&s->p));
+		return err_set(e, -EIO,
+		    "hook %s quiesce: ended without an "
+		    "answer: %s",
+		    s->how.program, process_complaint(&s->p));
 	if (status != HOOK_UNPROVEN)
 		return exit_error(&s->p, &s->how, "quiesce", status, e);
 	/* It may have failed half way: leave nothing held behind. */
@@ -338,14 +348,14 @@ gave_up(struct hook_session *s, json_t **doc, struct err *e)
 }
 
 static int
-attempt(struct hook_session *s, int64_t deadline_ms, json_t **doc,
-    struct err *e)
+attempt(
+    struct hook_session *s, int64_t deadline_ms, json_t **doc, struct err *e)
 {
 	SCOPED_FREE char *hold = mem_printf("%lld", (long long)s->hold_ms);
 	SCOPED_FREE char *line = NULL;
 	SCOPED_JSON json_t *j = NULL;
-	const char *args[] = {"quiesce", "--id", s->how.id, "--deadline-ms",
-	    hold, NULL};
+	const char *args[] = {
+	    "quiesce", "--id", s->how.id, "--deadline-ms", hold, NULL};
 	int rc = start(&s->p, &s->how, args, false, e);
 
 	if (rc < 0)
@@ -380,8 +390,7 @@ hook_quiesce(struct hook_session **out, const struct hook_how *how,
 	for (;;) {
 		rc = attempt(s, deadline, doc, e);
 		tries++;
-		if (rc != -EBUSY ||
-		    clock_mono_ms() + BUSY_PAUSE_MS >= deadline)
+		if (rc != -EBUSY || clock_mono_ms() + BUSY_PAUSE_MS >= deadline)
 			break;
 		process_fini(&s->p);
 		s->p = (struct process)PROCESS_NONE;
@@ -392,8 +401,8 @@ hook_quiesce(struct hook_session **out, const struct hook_how *how,
 		return 0;
 	}
 	if (rc == -EBUSY)
-		err_hint(e, "%d tries in %lld ms", tries,
-		    (long long)acquire_ms);
+		err_hint(
+		    e, "%d tries in %lld ms", tries, (long long)acquire_ms);
 	process_end(&s->p, GRACE_MS);
 	thaw_after(&s->how, e);
 	session_free(s);
@@ -406,16 +415,21 @@ check_released(const struct hook_session *s, const json_t *doc, int64_t held,
     struct err *e)
 {
 	if (strcmp(jdoc_str(doc, "state", ""), "released") != 0)
-		return err_set(e, -EIO, "hook %s: after RELEASE its \"state\" "
-		    "is not \"released\"", s->how.program);
+		return err_set(e, -EIO,
+		    "hook %s: after RELEASE its \"state\" "
+		    "is not \"released\"",
+		    s->how.program);
 	if (!jdoc_bool(doc, "still_held", false))
-		return err_set(e, -EPERM, "hook %s: the hold was lost before "
-		    "the snapshot was done: %s", s->how.program,
+		return err_set(e, -EPERM,
+		    "hook %s: the hold was lost before "
+		    "the snapshot was done: %s",
+		    s->how.program,
 		    jdoc_str(doc, "reason", "\"still_held\" is not true"));
 	if (held > s->hold_ms)
-		return err_set(e, -EPERM, "hook %s: the snapshot took %lld ms, "
-		    "the hold was for %lld", s->how.program, (long long)held,
-		    (long long)s->hold_ms);
+		return err_set(e, -EPERM,
+		    "hook %s: the snapshot took %lld ms, "
+		    "the hold was for %lld",
+		    s->how.program, (long long)held, (long long)s->hold_ms);
 	return 0;
 }
 
@@ -432,13 +446,15 @@ release(struct hook_session *s, json_t **doc, struct err *e)
 		return err_wrap(e, "hook %s", s->how.program);
 	rc = process_line(&s->p, now + RELEASE_MS, &line, e);
 	if (rc == -ETIMEDOUT)
-		return err_set(e, rc, "hook %s: no answer to RELEASE within "
-		    "%d ms: %s", s->how.program, RELEASE_MS,
-		    process_complaint(&s->p));
+		return err_set(e, rc,
+		    "hook %s: no answer to RELEASE within "
+		    "%d ms: %s",
+		    s->how.program, RELEASE_MS, process_complaint(&s->p));
 	if (rc == -EPIPE)
-		return err_set(e, -EPERM, "hook %s: ended while it held, so "
-		    "the hold was lost: %s", s->how.program,
-		    process_complaint(&s->p));
+		return err_set(e, -EPERM,
+		    "hook %s: ended while it held, so "
+		    "the hold was lost: %s",
+		    s->how.program, process_complaint(&s->p));
 	if (rc < 0)
 		return err_wrap(e, "hook %s", s->how.program);
 	rc = answer(doc, span_str(line), &s->how, "release", e);
@@ -490,8 +506,8 @@ hook_abandon(struct hook_session *s)
 	if (!s->unproven) {
 		/* End of file is the release that needs no answer. */
 		process_close_stdin(&s->p);
-		if (process_wait(&s->p, clock_mono_ms() + EXIT_MS, &status,
-			&e) < 0)
+		if (process_wait(
+			&s->p, clock_mono_ms() + EXIT_MS, &status, &e) < 0)
 			process_end(&s->p, GRACE_MS);
 		hook_thaw(&s->how, THAW_MS, &e);
 	}
@@ -504,22 +520,21 @@ static int
 need_absolute(const char *what, const char *path, struct err *e)
 {
 	if (path[0] != '/')
-		return err_set(e, -EINVAL, "%s %s: not an absolute path", what,
-		    path);
+		return err_set(
+		    e, -EINVAL, "%s %s: not an absolute path", what, path);
 	return 0;
 }
 
 /* Passed only where both the exit status and the report say so. */
 static int
-verdict(struct process *p, const struct hook_how *how, int status,
-    json_t **doc, struct err *e)
+verdict(struct process *p, const struct hook_how *how, int status, json_t **doc,
+    struct err *e)
 {
 	struct span text = buf_span(&p->stdout_text);
 	struct err said = ERR_NONE;
 	const char *state;
 
-	if (answer(doc, text, how, "validate", &said) < 0 &&
-	    status == HOOK_OK)
+	if (answer(doc, text, how, "validate", &said) < 0 && status == HOOK_OK)
 		return err_copy(e, &said);
 	state = jdoc_str(*doc, "state", "");
 	if (status == HOOK_DAMAGE)
@@ -531,15 +546,16 @@ verdict(struct process *p, const struct hook_how *how, int status,
 	if (status != HOOK_OK)
 		return exit_error(p, how, "validate", status, e);
 	if (strcmp(state, "passed") != 0)
-		return err_set(e, -EIO, "hook %s validate: exit status 0, but "
-		    "its report says \"%s\", not \"passed\"", how->program,
-		    state);
+		return err_set(e, -EIO,
+		    "hook %s validate: exit status 0, but "
+		    "its report says \"%s\", not \"passed\"",
+		    how->program, state);
 	return 0;
 }
 
 int
-hook_validate(const struct hook_how *how, const char *clone, const char *run_dir,
-    int64_t timeout_ms, json_t **doc, struct err *e)
+hook_validate(const struct hook_how *how, const char *clone,
+    const char *run_dir, int64_t timeout_ms, json_t **doc, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	SCOPED_JSON json_t *j = NULL;
@@ -561,8 +577,7 @@ hook_validate(const struct hook_how *how, const char *clone, const char *run_dir
 
 int
 hook_dump(const struct hook_how *how, const char *clone, const char *run_dir,
-    const char *output, const char *database, int64_t timeout_ms,
-    struct err *e)
+    const char *output, const char *database, int64_t timeout_ms, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	const char *args[] = {"dump", "--id", how->id, "--clone", clone,
@@ -580,7 +595,9 @@ hook_dump(const struct hook_how *how, const char *clone, const char *run_dir,
 	if (status != HOOK_OK)
 		return exit_error(&p, how, "dump", status, e);
 	if (access(output, F_OK) < 0)
-		return err_set(e, -EIO, "hook %s dump: exit status 0, but "
-		    "there is no %s", how->program, output);
+		return err_set(e, -EIO,
+		    "hook %s dump: exit status 0, but "
+		    "there is no %s",
+		    how->program, output);
 	return 0;
 }

@@ -16,17 +16,17 @@
 #include "agent/core/err.h"
 
 struct hook_how {
-	const char *program; /* absolute path */
+	const char *program;  /* absolute path */
 	const json_t *config; /* becomes NEAP_HOOK_CONFIG */
-	uid_t uid;	     /* (uid_t)-1: as we are */
+	uid_t uid;            /* (uid_t)-1: as we are */
 	gid_t gid;
-	const char *id;	     /* names this use: "JOB-TIME"; [A-Za-z0-9_.-] */
+	const char *id; /* names this use: "JOB-TIME"; [A-Za-z0-9_.-] */
 };
 
 /* Built-in name ("postgresql") or path → program; looks in `hooks_dir`, else
  * beside the running program (../libexec/neap, then hooks/). Gives. */
-int hook_find(char **program, const char *engine, const char *hooks_dir,
-    struct err *e);
+int hook_find(
+    char **program, const char *engine, const char *hooks_dir, struct err *e);
 
 /* HOOK probe: gives the document, whose "engine", "paths", "refuse" and "notes"
  * have been checked for shape. -EIO: the hook failed, with its last line of

@@ -14,7 +14,7 @@ enum hook_exit {
 	HOOK_UNPROVEN = 62,    /* quiesce: go on as crash-consistent */
 	HOOK_REFUSED = 63,     /* stop; the reason is on stderr */
 	HOOK_UNSUPPORTED = 69, /* this hook has no such verb (EX_UNAVAILABLE) */
-	HOOK_BUSY = 75,	       /* try again (EX_TEMPFAIL) */
+	HOOK_BUSY = 75,        /* try again (EX_TEMPFAIL) */
 };
 
 #define HOOK_ENV "NEAP_HOOK_CONFIG"

@@ -54,25 +54,33 @@ report_step(struct report *r, const char *name, enum report_result result,
 	json_object_set_new(o, "name", jdoc_new_str(name));
 	json_object_set_new(o, "result", json_string(words[result]));
 	json_object_set_new(o, "detail", jdoc_new_str(text));
-	json_object_set_new(o, "ms",
-	    json_integer(clock_mono_ms() - r->step_ms));
+	json_object_set_new(
+	    o, "ms", json_integer(clock_mono_ms() - r->step_ms));
 	json_array_append_new(r->steps, o);
 	/* A found damage outranks what could not be looked at. */
-	if (bad && (r->first[0] == '\0' ||
-		       (result == REPORT_FAILED && !r->failed)))
-		snprintf(r->first, sizeof r->first, "%.100s: %.400s", name,
-		    text);
+	if (bad &&
+	    (r->first[0] == '\0' || (result == REPORT_FAILED && !r->failed)))
+		snprintf(
+		    r->first, sizeof r->first, "%.100s: %.400s", name, text);
 	r->failed |= result == REPORT_FAILED;
 	r->unchecked |= result == REPORT_COULD_NOT;
 	report_start(r);
 }
 
+void
+report_error(struct report *r, const char *name, const struct err *e)
+{
+	report_step(r, name,
+	    e->code == -EBADMSG ? REPORT_FAILED : REPORT_COULD_NOT, "%s",
+	    e->text);
+}
+
 int
 report_end(struct report *r, struct err *e)
 {
-	const char *state = r->failed ? "failed"
-	    : r->unchecked	      ? "could-not-check"
-				      : "passed";
+	const char *state = r->failed      ? "failed"
+			    : r->unchecked ? "could-not-check"
+					   : "passed";
 
 	json_object_set_new(r->doc, "state", json_string(state));
 	if (serve_print(r->doc, e) < 0)

@@ -11,8 +11,12 @@
 
 #include "agent/core/err.h"
 
-enum report_result { REPORT_PASSED, REPORT_FAILED, REPORT_SKIPPED,
-	REPORT_COULD_NOT };
+enum report_result {
+	REPORT_PASSED,
+	REPORT_FAILED,
+	REPORT_SKIPPED,
+	REPORT_COULD_NOT
+};
 
 struct report {
 	json_t *doc, *steps;
@@ -29,6 +33,9 @@ void report_fini(struct report *r);
 void report_start(struct report *r);
 void report_step(struct report *r, const char *name, enum report_result result,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* An error as a step: damage where its code is -EBADMSG, else could not. */
+void report_error(struct report *r, const char *name, const struct err *e);
 
 /*
  * Print it with its verdict: 0 passed, -EBADMSG damage, -ENODATA could not

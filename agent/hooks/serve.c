@@ -58,8 +58,10 @@ parse_deadline(struct serve *s, const char *text, struct err *e)
 	v = strtoll(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || v < 1 ||
 	    v > HOLD_MAX_MS)
-		return err_set(e, -EINVAL, "--deadline-ms %s: not a number "
-		    "from 1 to %lld", text, HOLD_MAX_MS);
+		return err_set(e, -EINVAL,
+		    "--deadline-ms %s: not a number "
+		    "from 1 to %lld",
+		    text, HOLD_MAX_MS);
 	s->deadline_ms = v;
 	return 0;
 }
@@ -83,8 +85,10 @@ parse_options(struct serve *s, int argc, char **argv, struct err *e)
 		if (c == 'd' && parse_deadline(s, optarg, e) < 0)
 			return e->code;
 		if (c == '?')
-			return err_set(e, -EINVAL, "%s: not an option, or its "
-			    "value is missing", argv[optind]);
+			return err_set(e, -EINVAL,
+			    "%s: not an option, or its "
+			    "value is missing",
+			    argv[optind]);
 		if (c == 'i')
 			s->id = optarg;
 		else if (c == 'c')
@@ -97,8 +101,8 @@ parse_options(struct serve *s, int argc, char **argv, struct err *e)
 			s->database = optarg;
 	}
 	if (optind < argc - 1)
-		return err_set(e, -EINVAL, "%s: not an option",
-		    argv[optind + 1]);
+		return err_set(
+		    e, -EINVAL, "%s: not an option", argv[optind + 1]);
 	return 0;
 }
 
@@ -108,8 +112,8 @@ need_path(const char *option, const char *path, struct err *e)
 	if (path == NULL)
 		return err_set(e, -EINVAL, "%s is missing", option);
 	if (path[0] != '/')
-		return err_set(e, -EINVAL, "%s %s: not an absolute path",
-		    option, path);
+		return err_set(
+		    e, -EINVAL, "%s %s: not an absolute path", option, path);
 	return 0;
 }
 
@@ -119,8 +123,9 @@ load_config(struct serve *s, struct err *e)
 	const char *text = getenv(HOOK_ENV);
 
 	if (text == NULL)
-		return err_set(e, -EINVAL, HOOK_ENV " is not set: this program "
-		    "is started by neap, see neap-hook(7)");
+		return err_set(e, -EINVAL,
+		    HOOK_ENV " is not set: this program "
+			     "is started by neap, see neap-hook(7)");
 	s->config = jdoc_parse(span_str(text), e);
 	if (s->config == NULL) {
 		e->code = -EINVAL;
@@ -152,11 +157,11 @@ verb_of(const struct serve *s, const struct serve_ops *ops, struct err *e)
 			err_set(e, -EOPNOTSUPP, "engine %s has no %s",
 			    ops->engine, s->verb);
 		else if (verbs[i].clone &&
-		    (need_path("--clone", s->clone, e) < 0 ||
-			need_path("--run", s->run, e) < 0))
+			 (need_path("--clone", s->clone, e) < 0 ||
+			     need_path("--run", s->run, e) < 0))
 			return NULL;
 		else if (verbs[i].output &&
-		    need_path("--output", s->output, e) < 0)
+			 need_path("--output", s->output, e) < 0)
 			return NULL;
 		return verbs[i].verb;
 	}
@@ -182,7 +187,8 @@ serve(struct serve *s, int argc, char **argv, const struct serve_ops *ops,
 	if (argc < 2)
 		return err_set(e, -EINVAL,
 		    "usage: %s probe|quiesce|thaw|validate|dump [OPTION...], "
-		    "see neap-hook(7)", argv[0]);
+		    "see neap-hook(7)",
+		    argv[0]);
 	s->verb = argv[1];
 	if (parse_options(s, argc, argv, e) < 0)
 		return e->code;
@@ -281,8 +287,8 @@ serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
 	SCOPED_JSON json_t *doc = json_pack("{s:s, s:s, s:s}", "state",
 	    "quiesced", "level", level, "token", s->id);
 
-	json_object_set_new(doc, "position",
-	    position != NULL ? position : json_object());
+	json_object_set_new(
+	    doc, "position", position != NULL ? position : json_object());
 	if (notes != NULL)
 		json_object_set_new(doc, "notes", notes);
 	h->since_ms = clock_mono_ms();
@@ -326,8 +332,8 @@ serve_path(const struct serve *s, const char **path, struct err *e)
 	const char *p = jdoc_str(s->config, "path", NULL);
 
 	if (p == NULL || p[0] != '/')
-		return err_set(e, -EINVAL,
-		    "the job needs \"path\", an absolute path");
+		return err_set(
+		    e, -EINVAL, "the job needs \"path\", an absolute path");
 	*path = p;
 	return 0;
 }
@@ -353,8 +359,7 @@ serve_owner(json_t **owner, const char *path, struct err *e)
 }
 
 void
-serve_add_path(json_t *paths, const char *path, const char *role,
-    bool optional)
+serve_add_path(json_t *paths, const char *path, const char *role, bool optional)
 {
 	json_t *o = json_object();
 
@@ -378,8 +383,8 @@ serve_note(json_t *list, const char *fmt, ...)
 }
 
 int
-serve_tool(struct process *p, const char *const *argv, int *status,
-    struct err *e)
+serve_tool(
+    struct process *p, const char *const *argv, int *status, struct err *e)
 {
 	static const char *const env[] = {"LC_ALL=C", NULL};
 	const struct process_how how = {.argv = argv,

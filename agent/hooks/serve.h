@@ -16,11 +16,12 @@
 
 struct serve {
 	const char *verb;
-	const char *id;	       /* or "-" */
-	const char *clone, *run, *output; /* absolute, where the verb has them */
-	const char *database;  /* or NULL */
-	int64_t deadline_ms;   /* how long a hold may last */
-	json_t *config;	       /* an object */
+	const char *id; /* or "-" */
+	const char *clone, *run,
+	    *output;          /* absolute, where the verb has them */
+	const char *database; /* or NULL */
+	int64_t deadline_ms;  /* how long a hold may last */
+	json_t *config;       /* an object */
 };
 
 /*
@@ -32,9 +33,9 @@ typedef int serve_verb(const struct serve *s, struct err *e);
 
 struct serve_ops {
 	const char *engine;
-	serve_verb *probe, *quiesce;   /* required */
-	serve_verb *validate, *dump;   /* or NULL: exit status 69 */
-	serve_verb *thaw;	       /* or NULL: nothing to do */
+	serve_verb *probe, *quiesce; /* required */
+	serve_verb *validate, *dump; /* or NULL: exit status 69 */
+	serve_verb *thaw;            /* or NULL: nothing to do */
 };
 
 int serve_main(int argc, char **argv, const struct serve_ops *ops);
@@ -74,8 +75,8 @@ char *serve_clone_path(const struct serve *s, const char *path);
 /* {"uid":…,"gid":…,"name":…} of the file at `path`. */
 int serve_owner(json_t **owner, const char *path, struct err *e);
 /* Append {"path":…,"role":…} to `paths`; `optional`: it may be absent. */
-void serve_add_path(json_t *paths, const char *path, const char *role,
-    bool optional);
+void serve_add_path(
+    json_t *paths, const char *path, const char *role, bool optional);
 /* Append a formatted text to a JSON list. */
 void serve_note(json_t *list, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -84,7 +85,7 @@ void serve_note(json_t *list, const char *fmt, ...)
  * Run one of the engine's tools to its end; `argv[0]` is a path. Output stays
  * in `p`. A caller with a deadline ends us all, so there is none here.
  */
-int serve_tool(struct process *p, const char *const *argv, int *status,
-    struct err *e);
+int serve_tool(
+    struct process *p, const char *const *argv, int *status, struct err *e);
 
 #endif

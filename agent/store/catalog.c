@@ -51,7 +51,7 @@ check_names(const char *job, const char *time, struct err *e)
 	return rc < 0 ? rc : check_time(time, e);
 }
 
-/* ---- listing --------------------------------------------------------------- */
+/* ---- listing ---- */
 
 struct listing {
 	struct catalog_list list;
@@ -92,8 +92,8 @@ by_job_and_time(const void *a, const void *b)
 }
 
 int
-catalog_list(struct repo *r, const char *job, struct catalog_list *out,
-    struct err *e)
+catalog_list(
+    struct repo *r, const char *job, struct catalog_list *out, struct err *e)
 {
 	char prefix[16 + CATALOG_JOB_MAX] = "backups";
 	struct listing l = {0};
@@ -101,8 +101,8 @@ catalog_list(struct repo *r, const char *job, struct catalog_list *out,
 
 	if (job != NULL) {
 		rc = catalog_check_job(job, e);
-		snprintf(prefix, sizeof prefix, "backups/%.*s",
-		    CATALOG_JOB_MAX, job);
+		snprintf(prefix, sizeof prefix, "backups/%.*s", CATALOG_JOB_MAX,
+		    job);
 	}
 	if (rc == 0)
 		rc = repo_list(r, prefix, list_one, &l, e);
@@ -123,7 +123,7 @@ catalog_list_free(struct catalog_list *l)
 	*l = (struct catalog_list){0};
 }
 
-/* ---- records --------------------------------------------------------------- */
+/* ---- records ---- */
 
 static void
 record_name(char out[REPO_NAME_MAX + 1], const char *job, const char *time)
@@ -171,7 +171,7 @@ catalog_get(struct repo *r, const struct keys *k, const char *job,
 	return 0;
 }
 
-/* ---- the maps of a record ---------------------------------------------------- */
+/* ---- the maps of a record ---- */
 
 static int
 one_map(struct map_ref *out, const json_t *j, struct err *e)
@@ -192,8 +192,8 @@ one_map(struct map_ref *out, const json_t *j, struct err *e)
 }
 
 int
-catalog_maps(const json_t *record, struct map_ref **maps, size_t *n,
-    struct err *e)
+catalog_maps(
+    const json_t *record, struct map_ref **maps, size_t *n, struct err *e)
 {
 	const json_t *list = json_object_get(record, "maps");
 	SCOPED_FREE struct map_ref *v = NULL;
@@ -224,15 +224,15 @@ catalog_maps_json(const struct map_ref *maps, size_t n)
 		char hex[2 * TABLE_ID_LEN + 1];
 
 		bytes_hex(hex, maps[i].id, TABLE_ID_LEN);
-		json_array_append_new(list,
-		    json_pack("{s:s, s:I, s:I}", "id", hex, "bytes",
-			(json_int_t)maps[i].len, "entries",
-			(json_int_t)maps[i].count));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:I, s:I}", "id", hex, "bytes",
+			      (json_int_t)maps[i].len, "entries",
+			      (json_int_t)maps[i].count));
 	}
 	return list;
 }
 
-/* ---- proofs ------------------------------------------------------------------ */
+/* ---- proofs ---- */
 
 int
 catalog_put_proof(struct repo *r, const struct keys *k, const char *job,

@@ -80,8 +80,7 @@ none(const struct catalog_list *l, const char *spec, struct err *e)
 }
 
 static int
-pick(const struct catalog_list *l, const char *spec, size_t *out,
-    struct err *e)
+pick(const struct catalog_list *l, const char *spec, size_t *out, struct err *e)
 {
 	SCOPED_BUF struct buf some = {0};
 	const char *slash = strchr(spec, '/');
@@ -114,8 +113,8 @@ pick(const struct catalog_list *l, const char *spec, size_t *out,
 }
 
 int
-catalog_resolve(struct repo *r, const char *spec, struct catalog_entry *out,
-    struct err *e)
+catalog_resolve(
+    struct repo *r, const char *spec, struct catalog_entry *out, struct err *e)
 {
 	SCOPED_CATALOG struct catalog_list l = {0};
 	size_t at = 0;

@@ -42,8 +42,7 @@ make_keyed(struct chunk_digest *d, const struct keys *k, struct err *e)
 }
 
 int
-chunk_digest_new(struct chunk_digest **out, const struct keys *k,
-    struct err *e)
+chunk_digest_new(struct chunk_digest **out, const struct keys *k, struct err *e)
 {
 	struct chunk_digest *d = mem_new(sizeof *d);
 	int rc = k->encrypted ? make_keyed(d, k, e) : make_plain(d, e);
@@ -68,8 +67,8 @@ chunk_digest_free(struct chunk_digest *d)
 }
 
 int
-chunk_digest_of(struct chunk_digest *d, struct span plain,
-    struct chunk_id *out, struct err *e)
+chunk_digest_of(struct chunk_digest *d, struct span plain, struct chunk_id *out,
+    struct err *e)
 {
 	unsigned n = 0;
 	size_t len = 0;

@@ -23,8 +23,8 @@ set_params(ZSTD_CCtx *c, int level, struct err *e)
 		    b.lowerBound, b.upperBound);
 	/* The frame around it has a tag and the length is known: both would be
 	 * bytes for nothing in each of millions of small frames. */
-	if (ZSTD_isError(ZSTD_CCtx_setParameter(
-		c, ZSTD_c_compressionLevel, level)) ||
+	if (ZSTD_isError(
+		ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level)) ||
 	    ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 0)) ||
 	    ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_contentSizeFlag, 0)))
 		return err_set(e, -EINVAL, "zstd refuses its parameters");
@@ -90,23 +90,23 @@ codec_pack(struct codec *c, struct span plain, uint8_t *to, size_t *len,
 }
 
 static int
-unpack_zstd(struct codec *c, struct span packed, uint8_t *to, size_t len,
-    struct err *e)
+unpack_zstd(
+    struct codec *c, struct span packed, uint8_t *to, size_t len, struct err *e)
 {
 	size_t n = ZSTD_findFrameCompressedSize(packed.data, packed.len);
 
 	/* zstd itself would also take several frames, and skip over bytes that
 	 * mean nothing: the format has exactly one. */
 	if (ZSTD_isError(n))
-		return err_set(e, -EBADMSG, "unpack: zstd: %s",
-		    ZSTD_getErrorName(n));
+		return err_set(
+		    e, -EBADMSG, "unpack: zstd: %s", ZSTD_getErrorName(n));
 	if (n != packed.len)
 		return err_set(e, -EBADMSG,
 		    "unpack: %zu bytes behind the zstd frame", packed.len - n);
 	n = ZSTD_decompressDCtx(c->d, to, len, packed.data, packed.len);
 	if (ZSTD_isError(n))
-		return err_set(e, -EBADMSG, "unpack: zstd: %s",
-		    ZSTD_getErrorName(n));
+		return err_set(
+		    e, -EBADMSG, "unpack: zstd: %s", ZSTD_getErrorName(n));
 	if (n != len)
 		return err_set(e, -EBADMSG,
 		    "unpack: %zu bytes came out, %zu expected", n, len);
@@ -114,8 +114,8 @@ unpack_zstd(struct codec *c, struct span packed, uint8_t *to, size_t len,
 }
 
 int
-codec_unpack(struct codec *c, enum codec_id id, struct span packed,
-    uint8_t *to, size_t len, struct err *e)
+codec_unpack(struct codec *c, enum codec_id id, struct span packed, uint8_t *to,
+    size_t len, struct err *e)
 {
 	switch (id) {
 	case CODEC_ZSTD:

@@ -24,13 +24,13 @@ crypto_err(struct err *e, const char *what)
 }
 
 static int
-derive(const char *kdf_name, const OSSL_PARAM *params, uint8_t *out,
-    struct err *e)
+derive(
+    const char *kdf_name, const OSSL_PARAM *params, uint8_t *out, struct err *e)
 {
 	EVP_KDF *kdf = EVP_KDF_fetch(NULL, kdf_name, NULL);
 	EVP_KDF_CTX *c = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
-	int ok = c != NULL &&
-	    EVP_KDF_derive(c, out, CRYPTO_KEY_LEN, params) > 0;
+	int ok =
+	    c != NULL && EVP_KDF_derive(c, out, CRYPTO_KEY_LEN, params) > 0;
 
 	EVP_KDF_CTX_free(c);
 	EVP_KDF_free(kdf);
@@ -93,8 +93,8 @@ crypto_hmac(uint8_t out[32], const uint8_t key[CRYPTO_KEY_LEN], struct span in,
 }
 
 int
-crypto_x25519_public(uint8_t out[32], const uint8_t private_key[32],
-    struct err *e)
+crypto_x25519_public(
+    uint8_t out[32], const uint8_t private_key[32], struct err *e)
 {
 	size_t len = 32;
 	EVP_PKEY *k = EVP_PKEY_new_raw_private_key(
@@ -116,8 +116,8 @@ crypto_x25519(uint8_t out[32], const uint8_t private_key[32],
 	    EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, public_key, 32);
 	EVP_PKEY_CTX *c = mine ? EVP_PKEY_CTX_new(mine, NULL) : NULL;
 	int ok = c != NULL && theirs != NULL && EVP_PKEY_derive_init(c) > 0 &&
-	    EVP_PKEY_derive_set_peer(c, theirs) > 0 &&
-	    EVP_PKEY_derive(c, out, &len) > 0 && len == 32;
+		 EVP_PKEY_derive_set_peer(c, theirs) > 0 &&
+		 EVP_PKEY_derive(c, out, &len) > 0 && len == 32;
 
 	EVP_PKEY_CTX_free(c);
 	EVP_PKEY_free(theirs);

@@ -28,8 +28,8 @@ int crypto_hmac(uint8_t out[32], const uint8_t key[CRYPTO_KEY_LEN],
 int crypto_scrypt(uint8_t out[CRYPTO_KEY_LEN], const char *passphrase,
     struct span salt, uint64_t n, uint32_t r, uint32_t p, struct err *e);
 
-int crypto_x25519_public(uint8_t out[32], const uint8_t private_key[32],
-    struct err *e);
+int crypto_x25519_public(
+    uint8_t out[32], const uint8_t private_key[32], struct err *e);
 /* The shared secret; fails for a public key of small order. */
 int crypto_x25519(uint8_t out[32], const uint8_t private_key[32],
     const uint8_t public_key[32], struct err *e);

@@ -72,8 +72,8 @@ doc_put(struct repo *r, const struct keys *k, const char *kind,
 	int rc;
 
 	if (len > DOC_MAX_BYTES - HEADER_LEN - SEAL_TAG_LEN)
-		return err_set(e, -EFBIG, "%s %s: %zu bytes of JSON", kind,
-		    name, len);
+		return err_set(
+		    e, -EFBIG, "%s %s: %zu bytes of JSON", kind, name, len);
 	rc = codec_new(&c, LEVEL, e);
 	if (rc == 0)
 		rc = encode(k, kind, name, SPAN(text, len), c, &out, e);

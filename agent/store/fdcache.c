@@ -55,8 +55,7 @@ room(struct fdcache *c)
 
 		if (f->name == NULL)
 			return i;
-		if (f->users == 0 &&
-		    (best < 0 || f->used < c->file[best].used))
+		if (f->users == 0 && (best < 0 || f->used < c->file[best].used))
 			best = i;
 	}
 	if (best >= 0)
@@ -87,8 +86,8 @@ fdcache_get(struct fdcache *c, const char *name, struct fdcache_loan *out,
 	/* Opened without the lock: on a slow disk this is a seek. Two threads
 	 * may then both cache the same name, which does no harm. */
 	if (l.slot < 0) {
-		l.fd = openat(
-		    c->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		l.fd =
+		    openat(c->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (l.fd < 0)
 			return err_sys(e, errno, "open");
 		pthread_mutex_lock(&c->lock);

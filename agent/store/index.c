@@ -14,28 +14,12 @@
 
 #include "agent/core/mem.h"
 #include "agent/store/index_internal.h"
-#include "agent/store/pack.h"
 
 /* Segments that vanish between the list and the open: merged by another host
  * and pruned. Each new list has their heirs; so many times is no accident. */
 #define OPEN_TRIES 8
-#define MERGE_RATIO 4
 
-struct index {
-	struct repo *repo;
-	const struct keys *keys;
-
-	pthread_mutex_t flush;	/* one flush at a time */
-	pthread_rwlock_t segs;	/* seg, segs_n; written by a flush only */
-	struct index_segment **seg; /* most chunks first */
-	size_t seg_n, seg_cap;
-	struct index_ids dead;	/* files that a segment contains; sorted */
-
-	pthread_mutex_t lock;	/* pending, flushing */
-	struct index_pending pending, flushing;
-};
-
-/* ---- opening ------------------------------------------------------------- */
+/* ---- opening ---- */
 
 struct found { /* a file under index/ */
 	uint8_t id[TABLE_ID_LEN];
@@ -78,8 +62,8 @@ most_first(const void *a, const void *b)
 	return ((*x)->chunks < (*y)->chunks) - ((*x)->chunks > (*y)->chunks);
 }
 
-static void
-sort_segments(struct index *x)
+void
+index_sort_segments(struct index *x)
 {
 	if (x->seg_n > 1)
 		qsort(x->seg, x->seg_n, sizeof(*x->seg), most_first);
@@ -152,7 +136,7 @@ open_found(struct index *x, struct found_list *l, struct err *e)
 	}
 	drop_dead(x);
 	keep_found(&x->dead, l);
-	sort_segments(x);
+	index_sort_segments(x);
 	return 0;
 }
 
@@ -176,8 +160,8 @@ open_segments(struct index *x, struct err *e)
 }
 
 int
-index_open(struct index **out, struct repo *r, const struct keys *k,
-    struct err *e)
+index_open(
+    struct index **out, struct repo *r, const struct keys *k, struct err *e)
 {
 	struct index *x = mem_new(sizeof *x);
 	int rc;
@@ -212,7 +196,7 @@ index_close(struct index *x)
 	free(x);
 }
 
-/* ---- entries ---------------------------------------------------------------- */
+/* ---- entries ---- */
 
 /* Under the lock. */
 static const struct index_entry *
@@ -283,235 +267,4 @@ index_count(const struct index *cx)
 		n += x->seg[i]->chunks;
 	pthread_rwlock_unlock(&x->segs);
 	return n;
-}
-
-/* ---- flushing --------------------------------------------------------------- */
-
-/*
- * How many of the largest segments stay as they are when `n` new chunks come;
- * the others are merged with them, at once, so that each is written once.
- */
-static size_t
-stay(const struct index *x, uint64_t n)
-{
-	size_t first = x->seg_n;
-
-	while (first > 0 && n * MERGE_RATIO >= x->seg[first - 1]->chunks) {
-		first--;
-		n += x->seg[first]->chunks;
-	}
-	return first;
-}
-
-/* Replace seg[first…] by `s`, which contains them. */
-static void
-swap_in(struct index *x, size_t first, struct index_segment *s)
-{
-	struct index_ids *dead = &x->dead;
-
-	pthread_rwlock_wrlock(&x->segs);
-	for (size_t i = first; i < x->seg_n; i++)
-		index_segment_close(x->seg[i]);
-	x->seg_n = first;
-	MEM_ROOM(x->seg, x->seg_n, x->seg_cap);
-	x->seg[x->seg_n++] = s;
-	sort_segments(x);
-	pthread_rwlock_unlock(&x->segs);
-	for (size_t i = 0; i < s->older.n; i++)
-		index_ids_add(dead, s->older.v[i]);
-	index_ids_sort(dead);
-}
-
-/*
- * `sorted` is a copy: others look into `flushing` meanwhile. Only flushes
- * change the list of segments, so reading it here takes no lock.
- */
-static int
-write_segment(struct index *x, struct index_pending *sorted,
-    uint64_t *written, struct err *e)
-{
-	size_t first = stay(x, sorted->n);
-	struct index_ids older = {0};
-	struct index_segment *s;
-	uint8_t id[TABLE_ID_LEN];
-	int rc;
-
-	for (size_t i = first; i < x->seg_n; i++) {
-		const struct index_segment *m = x->seg[i];
-
-		index_ids_add(&older, table_id(m->table));
-		for (size_t j = 0; j < m->older.n; j++) {
-			if (index_ids_find(&x->dead, m->older.v[j]) >= 0)
-				index_ids_add(&older, m->older.v[j]);
-		}
-	}
-	index_ids_sort(&older);
-	rc = index_write(x->repo, x->keys, sorted, x->seg + first,
-	    x->seg_n - first, &older, id, written, e);
-	index_ids_free(&older);
-	if (rc == 0)
-		rc = index_segment_open(&s, x->repo, x->keys, id, e);
-	if (rc == 0)
-		swap_in(x, first, s);
-	return rc;
-}
-
-/* Take the pending entries out to be written; a sorted copy of them. */
-static void
-begin_flush(struct index *x, struct index_pending *sorted)
-{
-	pthread_mutex_lock(&x->lock);
-	assert(x->flushing.n == 0);
-	index_pending_free(&x->flushing);
-	x->flushing = x->pending;
-	x->pending = (struct index_pending){0};
-	pthread_mutex_unlock(&x->lock);
-	*sorted = (struct index_pending){.n = x->flushing.n,
-	    .entry = mem_dup(x->flushing.entry,
-		x->flushing.n * sizeof *sorted->entry)};
-	index_pending_sort(sorted);
-}
-
-static void
-end_flush(struct index *x, int rc)
-{
-	pthread_mutex_lock(&x->lock);
-	for (size_t i = 0; rc < 0 && i < x->flushing.n; i++) {
-		const struct index_entry *en = &x->flushing.entry[i];
-
-		index_pending_add(&x->pending, &en->id, &en->at);
-	}
-	index_pending_free(&x->flushing);
-	pthread_mutex_unlock(&x->lock);
-}
-
-int
-index_flush(struct index *x, uint64_t *written, struct err *e)
-{
-	struct index_pending sorted;
-	uint64_t len = 0;
-	int rc = 0;
-
-	pthread_mutex_lock(&x->flush);
-	begin_flush(x, &sorted);
-	if (sorted.n > 0)
-		rc = write_segment(x, &sorted, &len, e);
-	index_pending_free(&sorted);
-	end_flush(x, rc);
-	pthread_mutex_unlock(&x->flush);
-	if (rc < 0)
-		return err_wrap(e, "write the index");
-	*written = len;
-	return 0;
-}
-
-/* ---- recovering --------------------------------------------------------------- */
-
-struct recover {
-	struct index_ids known; /* packs that are in the index; sorted */
-	struct index_ids lost;	/* those that are not */
-};
-
-static int
-look_at_pack(void *arg, const char *name, uint64_t len, struct err *e)
-{
-	struct recover *rec = arg;
-	const char *slash = strrchr(name, '/');
-	uint8_t id[TABLE_ID_LEN];
-
-	(void)len;
-	(void)e;
-	if (bytes_unhex(id, sizeof id, slash ? slash + 1 : name) == 0 &&
-	    index_ids_find(&rec->known, id) < 0)
-		index_ids_add(&rec->lost, id);
-	return 0;
-}
-
-static int
-list_known(struct index *x, struct index_ids *known, struct err *e)
-{
-	int rc = 0;
-
-	pthread_mutex_lock(&x->lock);
-	for (size_t i = 0; i < x->pending.n; i++) {
-		const uint8_t *pack = x->pending.entry[i].at.pack;
-
-		if (known->n == 0 ||
-		    memcmp(known->v[known->n - 1], pack, TABLE_ID_LEN) != 0)
-			index_ids_add(known, pack);
-	}
-	pthread_mutex_unlock(&x->lock);
-	pthread_mutex_lock(&x->flush); /* the list of segments stays */
-	for (size_t i = 0; rc == 0 && i < x->seg_n; i++)
-		rc = index_segment_packs(x->seg[i], known, e);
-	pthread_mutex_unlock(&x->flush);
-	index_ids_sort(known);
-	return rc;
-}
-
-/*
- * 1: its chunks are pending; 0: it is of no use. A pack that vanished was
- * pruned. A damaged one that no segment names holds nothing that a backup
- * needs, and must not stop every backup from now on: verify reports it.
- */
-static int
-recover_pack(struct index *x, const uint8_t id[TABLE_ID_LEN], struct err *e)
-{
-	struct pack_entry *entry;
-	size_t n;
-	int rc = pack_directory(x->repo, x->keys, id, &entry, &n, e);
-
-	if (rc == -ENOENT || rc == -EBADMSG)
-		return err_clear(e);
-	if (rc < 0)
-		return rc;
-	pthread_mutex_lock(&x->lock);
-	for (size_t i = 0; i < n; i++) {
-		struct chunk_place at = {.off = entry[i].off,
-		    .len = entry[i].len,
-		    .blocks = entry[i].blocks,
-		    .codec = entry[i].codec};
-
-		memcpy(at.pack, id, sizeof at.pack);
-		index_pending_add(&x->pending, &entry[i].id, &at);
-	}
-	pthread_mutex_unlock(&x->lock);
-	free(entry);
-	return 1;
-}
-
-/* So that a lost index/ folder does not come back on the heap. The packs are
- * synced first: the process that put them may have been killed before. */
-static int
-flush_if_full(struct index *x, struct err *e)
-{
-	uint64_t written;
-	int rc = 0;
-
-	if (index_full(x)) {
-		rc = repo_sync(x->repo, e);
-		if (rc == 0)
-			rc = index_flush(x, &written, e);
-	}
-	return rc;
-}
-
-int
-index_recover(struct index *x, struct err *e)
-{
-	struct recover rec = {0};
-	int rc = list_known(x, &rec.known, e), packs = 0;
-
-	if (rc == 0)
-		rc = repo_list(x->repo, "packs", look_at_pack, &rec, e);
-	for (size_t i = 0; rc == 0 && i < rec.lost.n; i++) {
-		rc = recover_pack(x, rec.lost.v[i], e);
-		if (rc > 0) {
-			packs++;
-			rc = flush_if_full(x, e);
-		}
-	}
-	index_ids_free(&rec.known);
-	index_ids_free(&rec.lost);
-	return rc < 0 ? err_wrap(e, "find packs that the index lacks") : packs;
 }

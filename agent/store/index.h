@@ -16,8 +16,8 @@ struct index;
 /* Entries kept in memory before index_full says that a flush is due. */
 #define INDEX_PENDING_MAX 65536u
 
-int index_open(struct index **out, struct repo *r, const struct keys *k,
-    struct err *e);
+int index_open(
+    struct index **out, struct repo *r, const struct keys *k, struct err *e);
 void index_close(struct index *x);
 
 /* 1 found, 0 unknown, < 0 error. Sees pending entries too. */

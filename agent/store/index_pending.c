@@ -20,7 +20,7 @@ slot_of(const struct index_pending *p, const struct chunk_id *id)
 	size_t i = home(p, id);
 
 	while (p->slot[i] != 0 &&
-	    memcmp(&p->entry[p->slot[i] - 1].id, id, sizeof *id) != 0)
+	       memcmp(&p->entry[p->slot[i] - 1].id, id, sizeof *id) != 0)
 		i = (i + 1) & (p->slots - 1);
 	return &p->slot[i];
 }

@@ -29,9 +29,9 @@ index_encode_place(uint8_t out[INDEX_PLACE_LEN], uint32_t pack_number,
 	assert(at->codec <= CODEC_ZSTD);
 	bytes_put_le32(out, pack_number);
 	bytes_put_le32(out + 4, at->off);
-	bytes_put_le32(out + 8,
-	    at->len | (uint32_t)(at->blocks - 1) << BLOCKS_SHIFT |
-		(uint32_t)at->codec << CODEC_SHIFT);
+	bytes_put_le32(out + 8, at->len |
+				    (uint32_t)(at->blocks - 1) << BLOCKS_SHIFT |
+				    (uint32_t)at->codec << CODEC_SHIFT);
 }
 
 int
@@ -70,7 +70,7 @@ static uint32_t
 pack_number(const uint8_t key[5])
 {
 	return (uint32_t)key[1] << 24 | (uint32_t)key[2] << 16 |
-	    (uint32_t)key[3] << 8 | key[4];
+	       (uint32_t)key[3] << 8 | key[4];
 }
 
 static void
@@ -83,7 +83,7 @@ pack_key(uint8_t out[5], uint32_t number)
 	out[4] = (uint8_t)number;
 }
 
-/* ---- opening ------------------------------------------------------------- */
+/* ---- opening ---- */
 
 static int
 load_older(struct index_segment *s, struct err *e)
@@ -122,8 +122,7 @@ count_packs(struct index_segment *s, uint64_t *packs, struct err *e)
 	*packs = 0;
 	if (rc > 0 && key.len == 5 &&
 	    *(const uint8_t *)key.data == INDEX_TAG_PACK)
-		*packs = 1 +
-		    (uint64_t)pack_number(key.data);
+		*packs = 1 + (uint64_t)pack_number(key.data);
 	return 0;
 }
 
@@ -164,7 +163,7 @@ index_segment_close(struct index_segment *s)
 	free(s);
 }
 
-/* ---- looking up ------------------------------------------------------------ */
+/* ---- looking up ---- */
 
 static int
 find(struct index_segment *s, const struct chunk_id *id,
@@ -189,8 +188,8 @@ find(struct index_segment *s, const struct chunk_id *id,
 	if (rc < 0)
 		return rc;
 	if (rc == 0 || value.len != sizeof at.pack)
-		return err_set(e, -EBADMSG, "pack number %u is not in it",
-		    number);
+		return err_set(
+		    e, -EBADMSG, "pack number %u is not in it", number);
 	memcpy(at.pack, value.data, sizeof at.pack);
 	*out = at;
 	return 1;
@@ -232,8 +231,8 @@ load_packs(struct index_segment *s, struct index_ids *out, struct err *e)
 }
 
 int
-index_segment_packs(struct index_segment *s, struct index_ids *out,
-    struct err *e)
+index_segment_packs(
+    struct index_segment *s, struct index_ids *out, struct err *e)
 {
 	int rc = load_packs(s, out, e);
 

@@ -18,8 +18,8 @@ struct writing {
 	struct index_segment *const *seg;
 	size_t n;
 	struct index_ids packs; /* sorted; a position is the new number */
-	uint32_t **renumber;	/* for each segment, old number → new */
-	size_t *renumbers;	/* how many */
+	uint32_t **renumber;    /* for each segment, old number → new */
+	size_t *renumbers;      /* how many */
 	/* pending as a source of the merge */
 	size_t next;
 	uint8_t key[33], value[INDEX_PLACE_LEN];
@@ -97,8 +97,8 @@ put_renumbered(struct writing *w, size_t i, struct span key, struct span value,
 	int rc = index_decode_place(&at, &number, value, e);
 
 	if (rc == 0 && number >= w->renumbers[i])
-		rc = err_set(e, -EBADMSG, "pack number %u is not in it",
-		    number);
+		rc =
+		    err_set(e, -EBADMSG, "pack number %u is not in it", number);
 	if (rc < 0) {
 		table_name(name, TABLE_INDEX, table_id(w->seg[i]->table));
 		return err_wrap(e, "%s", name);
@@ -131,8 +131,7 @@ put_chunks(struct writing *w, struct table_merge *m, struct err *e)
 static int
 merge_chunks(struct writing *w, struct err *e)
 {
-	SCOPED_FREE struct table_source *src =
-	    mem_array(w->n + 1, sizeof *src);
+	SCOPED_FREE struct table_source *src = mem_array(w->n + 1, sizeof *src);
 	SCOPED_FREE struct table_iter **it =
 	    mem_array(w->n + 1, sizeof(struct table_iter *));
 	struct table_merge *m;
@@ -175,8 +174,8 @@ put_older(struct writing *w, const struct index_ids *older, struct err *e)
 		uint8_t k[1 + TABLE_ID_LEN] = {INDEX_TAG_OLDER};
 
 		memcpy(k + 1, older->v[i], TABLE_ID_LEN);
-		rc = table_builder_add(w->out, SPAN(k, sizeof k), SPAN("", 0),
-		    e);
+		rc = table_builder_add(
+		    w->out, SPAN(k, sizeof k), SPAN("", 0), e);
 	}
 	return rc;
 }

@@ -43,21 +43,21 @@ struct worker {
 struct ingest {
 	struct ingest_how how;
 	struct ingest_pack pack;
-	struct slot *slot;	    /* how.buffers of them */
-	uint8_t *plain, *packed;    /* their memory */
+	struct slot *slot;       /* how.buffers of them */
+	uint8_t *plain, *packed; /* their memory */
 	struct queue idle, work;
 	struct worker *worker;
-	unsigned workers;	    /* threads that run */
+	unsigned workers; /* threads that run */
 	pthread_t writer;
-	bool writing;		    /* the writer runs */
-	uint64_t chunks, known;	    /* the writer's counts */
+	bool writing;           /* the writer runs */
+	uint64_t chunks, known; /* the writer's counts */
 
-	pthread_mutex_t lock;	    /* of all below */
-	pthread_cond_t progress;    /* what the writer waits for */
-	struct slot **ring;	    /* ring[number of the put % buffers] */
-	uint64_t put;		    /* chunks put so far */
-	bool ended;		    /* no more will come */
-	struct err err;		    /* the first failure */
+	pthread_mutex_t lock;    /* of all below */
+	pthread_cond_t progress; /* what the writer waits for */
+	struct slot **ring;      /* ring[number of the put % buffers] */
+	uint64_t put;            /* chunks put so far */
+	bool ended;              /* no more will come */
+	struct err err;          /* the first failure */
 };
 
 /* ---- failure ------------------------------------------------------------ */
@@ -91,8 +91,8 @@ failure(struct ingest *g, struct err *e)
 /* ---- workers ------------------------------------------------------------ */
 
 static int
-pack_and_compare(struct worker *w, struct slot *s, struct span plain,
-    struct err *e)
+pack_and_compare(
+    struct worker *w, struct slot *s, struct span plain, struct err *e)
 {
 	int rc = codec_pack(
 	    w->codec, plain, s->packed, &s->packed_len, &s->codec, e);
@@ -169,7 +169,8 @@ wait_for(struct ingest *g, uint64_t number)
 
 	pthread_mutex_lock(&g->lock);
 	while (g->err.code == 0) {
-		if (number < g->put && g->ring[number % g->how.buffers]->ready) {
+		if (number < g->put &&
+		    g->ring[number % g->how.buffers]->ready) {
 			s = g->ring[number % g->how.buffers];
 			break;
 		}

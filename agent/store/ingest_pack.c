@@ -10,8 +10,8 @@
 #include "agent/store/pack_format.h"
 
 int
-ingest_pack_init(struct ingest_pack *p, const struct ingest_how *how,
-    struct err *e)
+ingest_pack_init(
+    struct ingest_pack *p, const struct ingest_how *how, struct err *e)
 {
 	size_t frame = codec_bound(CHUNK_BYTES) + SEAL_TAG_LEN;
 	void *both;
@@ -77,7 +77,7 @@ static uint64_t
 whole_len(uint64_t end, size_t n)
 {
 	return end + 8 + n * PACK_FORMAT_ENTRY_LEN + SEAL_TAG_LEN +
-	    PACK_FORMAT_TRAILER_LEN;
+	       PACK_FORMAT_TRAILER_LEN;
 }
 
 /* Packs first, then the index that names them (law 4). */
@@ -147,10 +147,9 @@ make_room(struct ingest_pack *p, size_t len, struct err *e)
 {
 	int rc = 0;
 
-	if (p->writer != NULL &&
-	    (p->n == PACK_FORMAT_CHUNKS_MAX ||
-		whole_len(pack_writer_len(p->writer) + len, p->n + 1) >
-		    PACK_TARGET_BYTES))
+	if (p->writer != NULL && (p->n == PACK_FORMAT_CHUNKS_MAX ||
+				     whole_len(pack_writer_len(p->writer) + len,
+					 p->n + 1) > PACK_TARGET_BYTES))
 		rc = end_pack(p, e);
 	if (rc == 0 && p->writer == NULL)
 		rc = begin(p, e);
@@ -190,8 +189,8 @@ ingest_pack_add(struct ingest_pack *p, struct pack_entry *en,
 	en->off = pack_writer_reserve(p->writer, en->len);
 	rc = seal_and_compare(p, en, packed, e);
 	if (rc == 0)
-		rc = pack_writer_put(
-		    p->writer, en, SPAN(p->sealed, en->len), e);
+		rc =
+		    pack_writer_put(p->writer, en, SPAN(p->sealed, en->len), e);
 	if (rc < 0)
 		return rc;
 	MEM_ROOM(p->entry, p->n, p->cap);

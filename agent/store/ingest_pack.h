@@ -21,17 +21,17 @@ struct ingest_pack {
 	const struct keys *keys;
 	struct index *index;
 	struct pack_writer *writer; /* NULL: none begun */
-	struct seal *seal;	    /* the pack's, our clone */
+	struct seal *seal;          /* the pack's, our clone */
 	struct pack_entry *entry;   /* of the pack being written */
 	size_t n, cap;
-	uint8_t *sealed, *again;    /* one frame; opened again */
-	struct ingest_stats stats;  /* its part of them */
+	uint8_t *sealed, *again;   /* one frame; opened again */
+	struct ingest_stats stats; /* its part of them */
 	pthread_mutex_t lock;
 	struct idset claimed;
 };
 
-int ingest_pack_init(struct ingest_pack *p, const struct ingest_how *how,
-    struct err *e);
+int ingest_pack_init(
+    struct ingest_pack *p, const struct ingest_how *how, struct err *e);
 void ingest_pack_fini(struct ingest_pack *p); /* drops an unfinished pack */
 
 /* True: the caller stores this chunk. False: somebody is at it already. */

@@ -46,7 +46,7 @@ secret_json_free(json_t **j)
 	const char *name;
 	json_t *v;
 
-	json_object_foreach(*j, name, v) {
+	json_object_foreach (*j, name, v) {
 		if (json_is_string(v))
 			OPENSSL_cleanse((void *)json_string_value(v),
 			    json_string_length(v));
@@ -95,8 +95,8 @@ set_hex(json_t *o, const char *name, const void *p, size_t n)
 }
 
 static int
-to_text(const struct keys *k, bool recovery, struct key_text *out,
-    struct err *e)
+to_text(
+    const struct keys *k, bool recovery, struct key_text *out, struct err *e)
 {
 	SCOPED_SECRET_JSON json_t *o = json_object();
 	size_t n;
@@ -249,8 +249,8 @@ check_mode(int fd, const char *path, struct err *e)
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, errno, "key file %s", path);
 	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EKEYREJECTED,
-		    "key file %s: not a regular file", path);
+		return err_set(
+		    e, -EKEYREJECTED, "key file %s: not a regular file", path);
 	if (st.st_mode & 077) {
 		err_set(e, -EKEYREJECTED,
 		    "key file %s: mode %03o lets others than its owner at it",
@@ -398,8 +398,8 @@ slot_from_json(const json_t *o, struct slot *s, struct err *e)
 }
 
 int
-keys_unwrap(struct keys *k, const json_t *o, const char *passphrase,
-    struct err *e)
+keys_unwrap(
+    struct keys *k, const json_t *o, const char *passphrase, struct err *e)
 {
 	SCOPED_KEY_TEXT struct key_text text = {0};
 	SCOPED_KEYS struct keys got = {0};

@@ -62,7 +62,7 @@ int map_builder_finish(struct map_builder *b, struct map_ref *out,
 int map_compact(struct repo *r, const struct keys *k, struct map_ref *maps,
     size_t *n, uint64_t *written, struct err *e);
 
-/* ---- reading --------------------------------------------------------- */
+/* ---- reading ---- */
 
 struct map_view;
 int map_view_open(struct map_view **out, struct repo *r, const struct keys *k,

@@ -123,8 +123,7 @@ map_builder_finish(struct map_builder *b, struct map_ref *out, struct err *e)
 
 	if (rc == 0) {
 		ref.count = table_builder_count(b->table);
-		rc = table_builder_finish(
-		    TAKE(b->table), ref.id, &ref.len, e);
+		rc = table_builder_finish(TAKE(b->table), ref.id, &ref.len, e);
 	}
 	if (rc == 0)
 		*out = ref;

@@ -45,8 +45,8 @@ static int
 gone_begin(struct gone *g, const struct compact *c, struct err *e)
 {
 	struct map_key from = map_key_object(0);
-	int rc = table_merge_tables(
-	    &g->m, c->part, c->n, map_key_span(&from), e);
+	int rc =
+	    table_merge_tables(&g->m, c->part, c->n, map_key_span(&from), e);
 
 	return rc < 0 ? rc : gone_next(g, e);
 }
@@ -77,8 +77,8 @@ put_extent(struct compact *c, uint64_t object, const struct map_extent *x,
 }
 
 static int
-walk_extents(struct compact *c, struct map_overlay *o, struct gone *g,
-    struct err *e)
+walk_extents(
+    struct compact *c, struct map_overlay *o, struct gone *g, struct err *e)
 {
 	SCOPED_BUF struct buf scratch = {0};
 	struct map_extent x;
@@ -130,8 +130,8 @@ keep_name(struct compact *c, struct gone *g, struct span key, struct span value,
 
 /* Names, and behind them objects: as they stand in key order. */
 static int
-walk_entries(struct compact *c, struct table_merge *m, struct gone *g,
-    struct err *e)
+walk_entries(
+    struct compact *c, struct table_merge *m, struct gone *g, struct err *e)
 {
 	struct span key, value;
 	uint64_t object;
@@ -159,8 +159,7 @@ merge_names_and_objects(struct compact *c, struct err *e)
 	SCOPED_MERGE struct table_merge *m = NULL;
 	struct map_key from = map_key_folder(0);
 	struct gone g = {0};
-	int rc = table_merge_tables(
-	    &m, c->part, c->n, map_key_span(&from), e);
+	int rc = table_merge_tables(&m, c->part, c->n, map_key_span(&from), e);
 
 	if (rc == 0)
 		rc = gone_begin(&g, c, e);

@@ -51,7 +51,7 @@ extent_is_valid(const struct map_extent *x)
 	    x->count > MAP_BLOCK_MAX - x->block)
 		return false;
 	return x->zero ||
-	    (x->count <= CHUNK_BLOCKS && x->slot <= CHUNK_BLOCKS - x->count);
+	       (x->count <= CHUNK_BLOCKS && x->slot <= CHUNK_BLOCKS - x->count);
 }
 
 void
@@ -118,8 +118,8 @@ map_name_is_valid(struct span name)
 	    memchr(s, '/', name.len) != NULL ||
 	    memchr(s, '\0', name.len) != NULL)
 		return false;
-	return !(s[0] == '.' &&
-	    (name.len == 1 || (name.len == 2 && s[1] == '.')));
+	return !(
+	    s[0] == '.' && (name.len == 1 || (name.len == 2 && s[1] == '.')));
 }
 
 int

@@ -46,24 +46,24 @@ int map_open_tables(struct table ***out, struct repo *r, const struct keys *k,
     const struct map_ref *maps, size_t n, struct err *e);
 void map_close_tables(struct table **t, size_t n); /* NULL is fine */
 
-/* ---- sorting with bounded memory ----------------------------------------- */
+/* ---- sorting with bounded memory ---- */
 
 struct map_sort;
 /* Runs go to an unnamed file in `spill_dir`, only when they must. */
 struct map_sort *map_sort_new(const char *spill_dir);
 void map_sort_free(struct map_sort *s); /* NULL is fine */
-int map_sort_add(struct map_sort *s, struct span key, struct span value,
-    struct err *e);
+int map_sort_add(
+    struct map_sort *s, struct span key, struct span value, struct err *e);
 /* All in key order; of one key the entry added last. Once. */
-typedef int map_sort_fn(void *arg, struct span key, struct span value,
-    struct err *e);
-int map_sort_each(struct map_sort *s, map_sort_fn *fn, void *arg,
-    struct err *e);
+typedef int map_sort_fn(
+    void *arg, struct span key, struct span value, struct err *e);
+int map_sort_each(
+    struct map_sort *s, map_sort_fn *fn, void *arg, struct err *e);
 /* For tests: memory of sorters made from now on. 0: the default, 8 MiB. */
 void map_sort_set_limit(size_t bytes);
 uint64_t map_sort_runs(const struct map_sort *s); /* spilled so far */
 
-/* ---- the extents of several maps as one ----------------------------------- */
+/* ---- the extents of several maps as one ---- */
 
 /*
  * Walks the extents of tables given oldest first. For every block the newest
@@ -75,8 +75,8 @@ void map_overlay_free(struct map_overlay *o); /* NULL is fine */
 void map_overlay_free_scope(struct map_overlay **o);
 #define SCOPED_OVERLAY __attribute__((cleanup(map_overlay_free_scope)))
 /* To `block` of `object`; an extent that begins before it is cut. */
-int map_overlay_seek(struct map_overlay *o, uint64_t object, uint64_t block,
-    struct err *e);
+int map_overlay_seek(
+    struct map_overlay *o, uint64_t object, uint64_t block, struct err *e);
 /* The next piece, zeros too: 1, 0 at the end, < 0. Pieces come in the order
  * of (object, block). */
 int map_overlay_next(struct map_overlay *o, uint64_t *object,

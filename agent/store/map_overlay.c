@@ -19,7 +19,7 @@ struct layer {
 	bool have;
 	uint64_t object;
 	struct map_extent x; /* the rest of its next extent */
-	uint64_t end;	     /* of that extent */
+	uint64_t end;        /* of that extent */
 };
 
 struct map_overlay {
@@ -112,8 +112,8 @@ trim(struct layer *l, uint64_t object, uint64_t block, struct err *e)
 }
 
 int
-map_overlay_seek(struct map_overlay *o, uint64_t object, uint64_t block,
-    struct err *e)
+map_overlay_seek(
+    struct map_overlay *o, uint64_t object, uint64_t block, struct err *e)
 {
 	struct map_key k = map_key_extent(object, block);
 

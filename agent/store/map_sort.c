@@ -89,7 +89,7 @@ map_sort_free(struct map_sort *s)
 	free(s);
 }
 
-/* ---- in memory --------------------------------------------------------- */
+/* ---- in memory ---- */
 
 static struct span
 key_at(const struct map_sort *s, size_t i)
@@ -102,8 +102,8 @@ order(const void *a, const void *b, void *arg)
 {
 	const struct ref *x = a, *y = b;
 	const uint8_t *base = arg;
-	int c = span_cmp(SPAN(base + x->at, x->key_len),
-	    SPAN(base + y->at, y->key_len));
+	int c = span_cmp(
+	    SPAN(base + x->at, x->key_len), SPAN(base + y->at, y->key_len));
 
 	/* Places in the arena grow with time. */
 	return c != 0 ? c : (x->at > y->at) - (x->at < y->at);
@@ -125,7 +125,7 @@ arena_next(void *arg, struct span *key, struct span *value, struct err *e)
 
 	(void)e;
 	while (s->next + 1 < s->refs &&
-	    span_cmp(key_at(s, s->next), key_at(s, s->next + 1)) == 0)
+	       span_cmp(key_at(s, s->next), key_at(s, s->next + 1)) == 0)
 		s->next++;
 	if (s->next >= s->refs)
 		return 0;
@@ -136,7 +136,7 @@ arena_next(void *arg, struct span *key, struct span *value, struct err *e)
 	return 1;
 }
 
-/* ---- spilling ------------------------------------------------------------ */
+/* ---- spilling ---- */
 
 static int
 run_put(struct map_sort *s, XXH64_state_t *sum, struct buf *b, struct err *e)
@@ -204,8 +204,8 @@ spill(struct map_sort *s, struct err *e)
 }
 
 int
-map_sort_add(struct map_sort *s, struct span key, struct span value,
-    struct err *e)
+map_sort_add(
+    struct map_sort *s, struct span key, struct span value, struct err *e)
 {
 	size_t used = s->arena.len + s->refs * sizeof *s->ref;
 
@@ -217,14 +217,14 @@ map_sort_add(struct map_sort *s, struct span key, struct span value,
 			return rc;
 	}
 	MEM_ROOM(s->ref, s->refs, s->ref_cap);
-	s->ref[s->refs++] = (struct ref){(uint32_t)s->arena.len,
-	    (uint32_t)key.len, (uint32_t)value.len};
+	s->ref[s->refs++] = (struct ref){
+	    (uint32_t)s->arena.len, (uint32_t)key.len, (uint32_t)value.len};
 	buf_put(&s->arena, key.data, key.len);
 	buf_put(&s->arena, value.data, value.len);
 	return 0;
 }
 
-/* ---- reading the runs back ------------------------------------------------ */
+/* ---- reading the runs back ---- */
 
 struct reader {
 	const struct map_sort *s;
@@ -249,7 +249,8 @@ fill(struct reader *r, size_t need, struct err *e)
 		return 1;
 	if (left < need - have)
 		return 0;
-	memmove(r->b.data, r->b.data + r->at, have);
+	if (have > 0)
+		memmove(r->b.data, r->b.data + r->at, have);
 	r->b.len = have;
 	r->at = 0;
 	want = need - have > r->window ? need - have : r->window;

@@ -91,19 +91,18 @@ map_view_lookup(struct map_view *v, uint64_t folder, const char *name,
 }
 
 static int
-decode_object(struct object *out, uint64_t object, struct span value,
-    struct err *e)
+decode_object(
+    struct object *out, uint64_t object, struct span value, struct err *e)
 {
 	int rc = object_decode(out, value, e);
 
-	return rc < 0
-	    ? err_wrap(e, "object %llu", (unsigned long long)object)
-	    : 0;
+	return rc < 0 ? err_wrap(e, "object %llu", (unsigned long long)object)
+		      : 0;
 }
 
 int
-map_view_object(struct map_view *v, uint64_t object, struct object *out,
-    struct err *e)
+map_view_object(
+    struct map_view *v, uint64_t object, struct object *out, struct err *e)
 {
 	struct map_key k = map_key_object(object);
 	SCOPED_BUF struct buf value = {0};
@@ -146,8 +145,8 @@ map_view_names(struct map_view *v, uint64_t folder, const char *after,
 }
 
 int
-map_view_objects(struct map_view *v, map_object_fn *fn, void *arg,
-    struct err *e)
+map_view_objects(
+    struct map_view *v, map_object_fn *fn, void *arg, struct err *e)
 {
 	SCOPED_MERGE struct table_merge *m = NULL;
 	struct map_key from = map_key_object(0);
@@ -179,8 +178,8 @@ map_view_extents(struct map_view *v, uint64_t object, uint64_t block,
 
 	/* Nothing lies behind the last block that an object can have. */
 	end = count < MAP_BLOCK_MAX && block < MAP_BLOCK_MAX - count
-	    ? block + count
-	    : MAP_BLOCK_MAX;
+		  ? block + count
+		  : MAP_BLOCK_MAX;
 	if (block >= end)
 		return 0;
 	rc = map_overlay_seek(o, object, block, e);
@@ -195,8 +194,8 @@ map_view_extents(struct map_view *v, uint64_t object, uint64_t block,
 }
 
 int
-map_view_path(struct map_view *v, const char *path, uint64_t *object,
-    struct err *e)
+map_view_path(
+    struct map_view *v, const char *path, uint64_t *object, struct err *e)
 {
 	uint64_t at = MAP_ROOT_OBJECT;
 

@@ -11,7 +11,7 @@
 
 #define OBJECT_VERSION 1
 #define TARGET_MAX (PATH_MAX - 1) /* Linux: PATH_MAX counts the NUL */
-#define XATTR_NAME_LEN_MAX 255	  /* XATTR_NAME_MAX of linux/limits.h */
+#define XATTR_NAME_LEN_MAX 255    /* XATTR_NAME_MAX of linux/limits.h */
 #define XATTR_VALUE_LEN_MAX 65536 /* XATTR_SIZE_MAX of linux/limits.h */
 
 void

@@ -29,15 +29,15 @@ struct object_xattr {
 
 struct object {
 	enum object_type type;
-	uint32_t mode;	/* permission bits, 07777 */
+	uint32_t mode; /* permission bits, 07777 */
 	uint32_t uid, gid;
 	uint32_t nlink; /* names within this backup may be fewer */
-	uint64_t size;	/* files: bytes */
+	uint64_t size;  /* files: bytes */
 	int64_t mtime_s, atime_s;
 	uint32_t mtime_ns, atime_ns;
 	uint32_t rdev_major, rdev_minor;
 	uint32_t flags; /* FS_*_FL of FS_IOC_GETFLAGS, the settable ones */
-	char *target;	/* symlinks */
+	char *target;   /* symlinks */
 	struct object_xattr *xattr; /* sorted by name; POSIX ACLs are here */
 	size_t xattrs;
 };
@@ -59,8 +59,8 @@ int object_decode(struct object *o, struct span in, struct err *e);
  * not be set, the set-id bits are left out.
  */
 int object_read(struct object *o, int dirfd, const char *name, struct err *e);
-int object_apply(const struct object *o, int dirfd, const char *name,
-    struct err *e);
+int object_apply(
+    const struct object *o, int dirfd, const char *name, struct err *e);
 /*
  * To a new, still empty file or folder: the flags that decide how its blocks
  * will be written (no copy-on-write, compression). Where they do not take,

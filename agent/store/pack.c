@@ -54,8 +54,8 @@ open_directory(const struct keys *k, const uint8_t pack_id[16],
 
 	if (rc < 0)
 		return rc;
-	rc = seal_open_frame(s, t->dir_off, SPAN(NULL, 0),
-	    SPAN(sealed, t->dir_len), sealed, e);
+	rc = seal_open_frame(
+	    s, t->dir_off, SPAN(NULL, 0), SPAN(sealed, t->dir_len), sealed, e);
 	seal_free(s);
 	if (rc < 0)
 		return err_wrap(e, "directory");
@@ -64,9 +64,8 @@ open_directory(const struct keys *k, const uint8_t pack_id[16],
 }
 
 int
-pack_directory(struct repo *r, const struct keys *k,
-    const uint8_t pack_id[16], struct pack_entry **entries, size_t *n,
-    struct err *e)
+pack_directory(struct repo *r, const struct keys *k, const uint8_t pack_id[16],
+    struct pack_entry **entries, size_t *n, struct err *e)
 {
 	SCOPED_FREE struct pack_entry *v = NULL;
 	SCOPED_FREE uint8_t *sealed = NULL;

@@ -41,7 +41,8 @@ pack_format_check_header(const uint8_t h[PACK_FORMAT_HEADER_LEN],
 		    bytes_le16(h + 8), VERSION);
 	if (flags != (encrypted ? FLAG_ENCRYPTED : 0))
 		return err_set(e, -EBADMSG,
-		    "header at 10: flags %#x, but the repository is %sencrypted",
+		    "header at 10: flags %#x, but the repository is "
+		    "%sencrypted",
 		    flags, encrypted ? "" : "not ");
 	if (memcmp(h + 16, id, 16) != 0)
 		return err_set(e, -EBADMSG,
@@ -50,8 +51,8 @@ pack_format_check_header(const uint8_t h[PACK_FORMAT_HEADER_LEN],
 }
 
 void
-pack_format_trailer(uint8_t out[PACK_FORMAT_TRAILER_LEN],
-    const struct pack_format_tail *t)
+pack_format_trailer(
+    uint8_t out[PACK_FORMAT_TRAILER_LEN], const struct pack_format_tail *t)
 {
 	memcpy(out, tail_magic, 8);
 	bytes_put_le64(out + 8, t->dir_off);
@@ -79,12 +80,11 @@ pack_format_read_trailer(const uint8_t in[PACK_FORMAT_TRAILER_LEN],
 		return err_set(e, -EBADMSG,
 		    "trailer at %llu: its checksum does not fit", at);
 	if (t.count < 1 || t.count > PACK_FORMAT_CHUNKS_MAX)
-		return err_set(e, -EBADMSG, "trailer at %llu: %u chunks", at,
-		    t.count);
+		return err_set(
+		    e, -EBADMSG, "trailer at %llu: %u chunks", at, t.count);
 	if (t.dir_off < PACK_FORMAT_HEADER_LEN || t.dir_off > file_len ||
 	    t.dir_off + t.dir_len + PACK_FORMAT_TRAILER_LEN != file_len ||
-	    t.dir_len !=
-		8 + t.count * PACK_FORMAT_ENTRY_LEN + SEAL_TAG_LEN)
+	    t.dir_len != 8 + t.count * PACK_FORMAT_ENTRY_LEN + SEAL_TAG_LEN)
 		return err_set(e, -EBADMSG,
 		    "trailer at %llu: a directory of %u bytes at %llu does not "
 		    "fit %u chunks and the pack's length %llu",
@@ -95,8 +95,8 @@ pack_format_read_trailer(const uint8_t in[PACK_FORMAT_TRAILER_LEN],
 }
 
 int
-pack_format_check_frame(uint32_t len, unsigned blocks, unsigned codec,
-    struct err *e)
+pack_format_check_frame(
+    uint32_t len, unsigned blocks, unsigned codec, struct err *e)
 {
 	uint32_t raw = blocks * CHUNK_BLOCK_BYTES + SEAL_TAG_LEN;
 
@@ -121,9 +121,8 @@ pack_format_directory(struct buf *out, const struct pack_entry *v, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		buf_put(out, v[i].id.b, sizeof v[i].id.b);
 		buf_put_le32(out, v[i].off);
-		buf_put_le32(out,
-		    v[i].len | (v[i].blocks - 1u) << 20 |
-			(uint32_t)v[i].codec << 25);
+		buf_put_le32(out, v[i].len | (v[i].blocks - 1u) << 20 |
+				      (uint32_t)v[i].codec << 25);
 	}
 }
 
@@ -144,8 +143,8 @@ read_entry(const uint8_t *p)
 }
 
 int
-pack_format_read_directory(struct span plain,
-    const struct pack_format_tail *t, struct pack_entry *v, struct err *e)
+pack_format_read_directory(struct span plain, const struct pack_format_tail *t,
+    struct pack_entry *v, struct err *e)
 {
 	const uint8_t *p = plain.data;
 	uint64_t at = PACK_FORMAT_HEADER_LEN;

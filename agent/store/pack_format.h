@@ -29,19 +29,19 @@ pack_format_public(const uint8_t h[PACK_FORMAT_HEADER_LEN])
 	return h + 32;
 }
 
-void pack_format_trailer(uint8_t out[PACK_FORMAT_TRAILER_LEN],
-    const struct pack_format_tail *t);
+void pack_format_trailer(
+    uint8_t out[PACK_FORMAT_TRAILER_LEN], const struct pack_format_tail *t);
 int pack_format_read_trailer(const uint8_t in[PACK_FORMAT_TRAILER_LEN],
     uint64_t file_len, struct pack_format_tail *out, struct err *e);
 
-void pack_format_directory(struct buf *out, const struct pack_entry *v,
-    size_t n);
+void pack_format_directory(
+    struct buf *out, const struct pack_entry *v, size_t n);
 /* Checked whole: `v` has t->count elements and its frames tile [64, D). */
 int pack_format_read_directory(struct span plain,
     const struct pack_format_tail *t, struct pack_entry *v, struct err *e);
 
 /* A frame's own bounds: blocks, codec, length; -EBADMSG. */
-int pack_format_check_frame(uint32_t len, unsigned blocks, unsigned codec,
-    struct err *e);
+int pack_format_check_frame(
+    uint32_t len, unsigned blocks, unsigned codec, struct err *e);
 
 #endif

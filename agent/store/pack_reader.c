@@ -38,8 +38,8 @@ struct pack_reader {
 };
 
 int
-pack_reader_new(struct pack_reader **out, struct repo *r,
-    const struct keys *k, struct err *e)
+pack_reader_new(struct pack_reader **out, struct repo *r, const struct keys *k,
+    struct err *e)
 {
 	struct pack_reader *p;
 
@@ -162,8 +162,8 @@ open_pack(struct pack_reader *p, const char *name, const uint8_t pack[16],
 		rc = repo_get(p->repo, name, 0, head, sizeof head, e);
 		if (rc < 0)
 			return rc;
-		rc = pack_format_check_header(
-		    head, p->keys->encrypted, pack, e);
+		rc =
+		    pack_format_check_header(head, p->keys->encrypted, pack, e);
 		if (rc == 0)
 			rc = seal_open_pack(
 			    &s, p->keys, pack, pack_format_public(head), e);
@@ -193,8 +193,8 @@ decode(struct decoder *d, struct seal *s, const struct chunk_id *id,
 	if (rc == 0)
 		rc = chunk_digest_of(d->digest, SPAN(to, len), &got, e);
 	if (rc == 0 && memcmp(got.b, id->b, sizeof got.b) != 0)
-		rc = err_set(e, -EBADMSG,
-		    "the content is not what the chunk's id says");
+		rc = err_set(
+		    e, -EBADMSG, "the content is not what the chunk's id says");
 	return rc;
 }
 
@@ -210,8 +210,8 @@ read_chunk(struct pack_reader *p, struct decoder *d, const char *name,
 		return rc;
 	rc = repo_get(p->repo, name, at->off, d->sealed, at->len, e);
 	if (rc == 0 && decode(d, s, id, at, to, e) < 0)
-		rc = err_wrap(e, "repository %s: %s: chunk at %u",
-		    p->repo->url, name, at->off);
+		rc = err_wrap(e, "repository %s: %s: chunk at %u", p->repo->url,
+		    name, at->off);
 	seal_free(s);
 	return rc;
 }

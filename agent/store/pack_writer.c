@@ -17,7 +17,7 @@ struct pack_writer {
 	struct seal *seal;
 	uint8_t id[16];
 	_Atomic uint32_t reserved; /* end of the last frame reserved */
-	uint32_t written;	   /* end of the last frame put */
+	uint32_t written;          /* end of the last frame put */
 	struct pack_entry *entry;
 	size_t n, cap;
 };
@@ -41,8 +41,8 @@ start(struct pack_writer *w, struct err *e)
 }
 
 int
-pack_writer_new(struct pack_writer **out, struct repo *r,
-    const struct keys *k, struct err *e)
+pack_writer_new(struct pack_writer **out, struct repo *r, const struct keys *k,
+    struct err *e)
 {
 	struct pack_writer *w = mem_new(sizeof *w);
 
@@ -105,8 +105,8 @@ pack_writer_put(struct pack_writer *w, const struct pack_entry *en,
 
 /* Seal the directory; open it again and compare, as for every chunk. */
 static int
-seal_directory(struct pack_writer *w, struct span plain, uint8_t *sealed,
-    struct err *e)
+seal_directory(
+    struct pack_writer *w, struct span plain, uint8_t *sealed, struct err *e)
 {
 	SCOPED_FREE uint8_t *again = mem_new(plain.len);
 	struct seal *s;

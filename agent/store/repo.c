@@ -25,8 +25,8 @@ no_driver(const char *url, int scheme, struct err *e)
 	size_t n = 0;
 
 	for (size_t i = 0; repo_all[i] != NULL && n < sizeof known; i++)
-		n += (size_t)snprintf(known + n, sizeof known - n, " %s://",
-		    repo_all[i]->scheme);
+		n += (size_t)snprintf(
+		    known + n, sizeof known - n, " %s://", repo_all[i]->scheme);
 	return err_set(e, -EINVAL,
 	    "repository %s: no driver for %.*s://; there are:%s", url, scheme,
 	    url, known);
@@ -44,7 +44,7 @@ repo_open(struct repo **out, const char *url, bool create, struct err *e)
 
 		if (n == 0 ? i > 0
 			   : strlen(ops->scheme) != n ||
-			    strncmp(ops->scheme, url, n) != 0)
+				 strncmp(ops->scheme, url, n) != 0)
 			continue;
 		if (ops->open(out, url, create, e) < 0)
 			return err_wrap(e, "repository %s", url);
@@ -65,7 +65,7 @@ static bool
 plain_byte(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	    (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+	       (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
 /*
@@ -139,8 +139,8 @@ repo_put_abort(struct repo_put *p)
 }
 
 int
-repo_put_whole(struct repo *r, const char *name, struct span body,
-    struct err *e)
+repo_put_whole(
+    struct repo *r, const char *name, struct span body, struct err *e)
 {
 	struct repo_put *p;
 	int rc = repo_put_begin(r, &p, e);
@@ -225,8 +225,7 @@ repo_list(struct repo *r, const char *prefix, repo_list_fn *fn, void *arg,
 		return e->code;
 	rc = r->ops->list(r, prefix, list_one, &l, e);
 	if (rc < 0 && l.stopped == 0)
-		return with_name(
-		    r, prefix[0] != '\0' ? prefix : "list", rc, e);
+		return with_name(r, prefix[0] != '\0' ? prefix : "list", rc, e);
 	return rc;
 }
 

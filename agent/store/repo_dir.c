@@ -242,8 +242,8 @@ dir_put_commit(struct repo_put *base, const char *name, struct err *e)
 /* ---- get ---------------------------------------------------------------- */
 
 static int
-dir_get(struct repo *base, const char *name, uint64_t off, void *to,
-    size_t len, struct err *e)
+dir_get(struct repo *base, const char *name, uint64_t off, void *to, size_t len,
+    struct err *e)
 {
 	struct repo_dir *r = dir_of(base);
 	struct fdcache_loan loan;
@@ -336,8 +336,8 @@ walk_folder(struct walk *w, size_t len, struct err *e)
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT
-		    ? 0
-		    : err_sys(e, errno, "open folder %s", w->name);
+			   ? 0
+			   : err_sys(e, errno, "open folder %s", w->name);
 	d = fdopendir(fd);
 	if (d == NULL) {
 		rc = err_sys(e, errno, "list folder %s", w->name);

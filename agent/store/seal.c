@@ -66,8 +66,7 @@ seal_new_meta(struct seal **out, const struct keys *k, const char *kind,
 	if (s->encrypted) {
 		buf_put(&info, "neap meta ", 10);
 		buf_put(&info, kind, strlen(kind));
-		rc = crypto_hkdf(s->key,
-		    SPAN(k->meta_key, sizeof k->meta_key),
+		rc = crypto_hkdf(s->key, SPAN(k->meta_key, sizeof k->meta_key),
 		    SPAN(file_id, SEAL_FILE_ID_LEN), buf_span(&info), e);
 	}
 	if (rc < 0) {
@@ -255,7 +254,7 @@ seal_open_frame(struct seal *s, uint64_t number, struct span extra,
 	if (!s->encrypted)
 		rc = open_plain(aad, sealed, to, e);
 	else if (s->opening == NULL &&
-	    crypto_gcm_new(&s->opening, s->key, 0, e) < 0)
+		 crypto_gcm_new(&s->opening, s->key, 0, e) < 0)
 		rc = e->code;
 	else
 		rc = crypto_gcm_open(s->opening, nonce, aad, sealed, to, e);

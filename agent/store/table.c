@@ -55,12 +55,13 @@ table_seal_kind(enum table_kind kind)
 	return kind == TABLE_INDEX ? "index" : "map";
 }
 
-/* ---- opening ---------------------------------------------------------- */
+/* ---- opening ---- */
 
 static int
 bad(const struct table *t, struct err *e, const char *what)
 {
-	return err_set(e, -EBADMSG, "repository %s: %s: %s", t->repo->url, t->name, what);
+	return err_set(
+	    e, -EBADMSG, "repository %s: %s: %s", t->repo->url, t->name, what);
 }
 
 static int
@@ -73,14 +74,16 @@ check_header(const struct table *t, const uint8_t *h, bool encrypted,
 		return bad(t, e, "offset 0: not a neap table");
 	if (version != TABLE_VERSION)
 		return err_set(e, -EBADMSG,
-		    "repository %s: %s: offset 8: version %u is not known here (1 is); a "
+		    "repository %s: %s: offset 8: version %u is not known here "
+		    "(1 is); a "
 		    "newer neap wrote it",
 		    t->repo->url, t->name, version);
 	if (h[10] != kind)
 		return bad(t, e, "offset 10: a table of another kind");
 	if (h[11] != (encrypted ? TABLE_FLAG_ENCRYPTED : 0))
-		return bad(t, e, "offset 11: its encryption is not that of "
-				 "the repository");
+		return bad(t, e,
+		    "offset 11: its encryption is not that of "
+		    "the repository");
 	if (memcmp(h + 16, t->id, TABLE_ID_LEN) != 0)
 		return bad(t, e, "offset 16: its id is not its name");
 	return 0;
@@ -119,17 +122,17 @@ load_directory(struct table *t, uint64_t off, uint32_t len, struct err *e)
 	rc = seal_open_frame(t->seal, TABLE_DIR_FRAME, SPAN(NULL, 0),
 	    SPAN(bytes, len), bytes, e);
 	if (rc == 0)
-		rc = table_dir_parse(&t->dir, SPAN(bytes, len - SEAL_TAG_LEN),
-		    off, e);
+		rc = table_dir_parse(
+		    &t->dir, SPAN(bytes, len - SEAL_TAG_LEN), off, e);
 	if (rc < 0)
-		return err_wrap(e, "repository %s: %s: directory at offset %llu",
-		    t->repo->url, t->name, (unsigned long long)off);
+		return err_wrap(e,
+		    "repository %s: %s: directory at offset %llu", t->repo->url,
+		    t->name, (unsigned long long)off);
 	return 0;
 }
 
 static int
-load(struct table *t, const struct keys *k, enum table_kind kind,
-    struct err *e)
+load(struct table *t, const struct keys *k, enum table_kind kind, struct err *e)
 {
 	uint8_t head[TABLE_HEADER_LEN], tail[TABLE_TRAILER_LEN];
 	uint64_t dir_off = 0;
@@ -138,8 +141,7 @@ load(struct table *t, const struct keys *k, enum table_kind kind,
 
 	if (rc < 0)
 		return rc;
-	if (t->len < TABLE_HEADER_LEN + TABLE_TRAILER_LEN ||
-	    t->len > INT64_MAX)
+	if (t->len < TABLE_HEADER_LEN + TABLE_TRAILER_LEN || t->len > INT64_MAX)
 		return bad(t, e, "too short to be a table");
 	rc = repo_get(t->repo, t->name, 0, head, sizeof head, e);
 	if (rc == 0)
@@ -150,8 +152,8 @@ load(struct table *t, const struct keys *k, enum table_kind kind,
 	if (rc == 0)
 		rc = check_trailer(t, tail, &dir_off, &dir_len, e);
 	if (rc == 0)
-		rc = seal_new_meta(&t->seal, k, table_seal_kind(kind), t->id,
-		    e);
+		rc =
+		    seal_new_meta(&t->seal, k, table_seal_kind(kind), t->id, e);
 	if (rc == 0)
 		rc = load_directory(t, dir_off, dir_len, e);
 	return rc;
@@ -234,7 +236,7 @@ table_directory(const struct table *t)
 	return &t->dir;
 }
 
-/* ---- the cache --------------------------------------------------------- */
+/* ---- the cache ---- */
 
 void
 table_cache_frames(struct table *t, unsigned frames)
@@ -330,27 +332,29 @@ open_frame(struct table *t, struct opener *o, uint32_t n,
 	rc = repo_get(t->repo, t->name, d->off[n], in, sealed, e);
 	if (rc < 0)
 		return rc;
-	rc = seal_open_frame(o->seal, n, SPAN(NULL, 0), SPAN(in, sealed), in,
-	    e);
+	rc =
+	    seal_open_frame(o->seal, n, SPAN(NULL, 0), SPAN(in, sealed), in, e);
 	if (rc == 0)
 		rc = codec_unpack(o->codec, (enum codec_id)d->codec[n],
 		    SPAN(in, sealed - SEAL_TAG_LEN), plain, plain_len, e);
 	if (rc == 0)
 		rc = table_frame_new(out, plain, plain_len, e);
 	if (rc < 0)
-		return rc == -EBADMSG ? err_wrap(e,
-					    "repository %s: %s: frame %u at offset %llu",
-					    t->repo->url, t->name, n,
-					    (unsigned long long)d->off[n])
-				      : rc;
+		return rc == -EBADMSG
+			   ? err_wrap(e,
+				 "repository %s: %s: frame %u at offset %llu",
+				 t->repo->url, t->name, n,
+				 (unsigned long long)d->off[n])
+			   : rc;
 	(void)TAKE(plain);
 	(*out)->number = n;
 	table_frame_entry(*out, 0, &key, &value);
 	if (span_cmp(key, table_dir_key(d, n)) == 0)
 		return 0;
 	table_frame_unref(*out);
-	return bad(t, e, "a frame begins with another key than the directory "
-			 "says");
+	return bad(t, e,
+	    "a frame begins with another key than the directory "
+	    "says");
 }
 
 /* Another thread may open the same frame meanwhile; the first one stays. */
@@ -379,8 +383,8 @@ settle(struct table *t, struct opener *o, struct table_frame *mine)
 }
 
 int
-table_take_frame(struct table *t, uint32_t number, struct table_frame **out,
-    struct err *e)
+table_take_frame(
+    struct table *t, uint32_t number, struct table_frame **out, struct err *e)
 {
 	struct table_frame *f;
 	struct opener *o = NULL;

@@ -19,7 +19,7 @@
 
 enum table_kind { TABLE_INDEX = 1, TABLE_MAP = 2 };
 
-/* ---- writing -------------------------------------------------------- */
+/* ---- writing ---- */
 
 struct table_builder;
 /* Written to `folder`/hex id ("index", "maps") of the repository. */
@@ -34,7 +34,7 @@ int table_builder_finish(struct table_builder *b, uint8_t id[TABLE_ID_LEN],
     uint64_t *len, struct err *e);
 void table_builder_abort(struct table_builder *b); /* NULL is fine */
 
-/* ---- reading -------------------------------------------------------- */
+/* ---- reading ---- */
 
 struct table;
 /* -ENOENT, -EBADMSG with the file's name and the offset. */

@@ -77,8 +77,8 @@ parse(struct table_dir *d, struct cursor *c, size_t len, uint64_t end,
 }
 
 int
-table_dir_parse(struct table_dir *out, struct span plain, uint64_t end,
-    struct err *e)
+table_dir_parse(
+    struct table_dir *out, struct span plain, uint64_t end, struct err *e)
 {
 	struct cursor c = cursor_of(plain);
 	struct table_dir d = {0};

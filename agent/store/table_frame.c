@@ -39,8 +39,8 @@ parse(struct table_frame *f, struct err *e)
 }
 
 int
-table_frame_new(struct table_frame **out, uint8_t *plain, size_t len,
-    struct err *e)
+table_frame_new(
+    struct table_frame **out, uint8_t *plain, size_t len, struct err *e)
 {
 	struct table_frame *f;
 	int rc;

@@ -23,7 +23,7 @@
 
 const char *table_seal_kind(enum table_kind kind); /* "index", "map" */
 
-/* ---- one frame, opened ------------------------------------------------ */
+/* ---- one frame, opened ---- */
 
 struct table_frame {
 	_Atomic unsigned refs;
@@ -36,8 +36,8 @@ struct table_frame {
 };
 
 /* Checks all of the plain bytes; keeps `plain` (malloc) on success. */
-int table_frame_new(struct table_frame **out, uint8_t *plain, size_t len,
-    struct err *e);
+int table_frame_new(
+    struct table_frame **out, uint8_t *plain, size_t len, struct err *e);
 void table_frame_ref(struct table_frame *f);
 void table_frame_unref(struct table_frame *f); /* NULL is fine */
 void table_frame_entry(const struct table_frame *f, uint32_t i,
@@ -45,39 +45,39 @@ void table_frame_entry(const struct table_frame *f, uint32_t i,
 /* First entry with a key >= `key`; f->entries where there is none. */
 uint32_t table_frame_lower(const struct table_frame *f, struct span key);
 
-/* ---- the directory ----------------------------------------------------- */
+/* ---- the directory ---- */
 
 struct table_dir {
 	uint64_t entries; /* of the whole table */
 	uint32_t frames;
-	uint8_t *keys;	   /* first keys, back to back */
+	uint8_t *keys;     /* first keys, back to back */
 	uint32_t *key_off; /* frames + 1 */
-	uint64_t *off;	   /* frames + 1: frame i is [off[i], off[i + 1]) */
+	uint64_t *off;     /* frames + 1: frame i is [off[i], off[i + 1]) */
 	uint32_t *plain_len;
 	uint8_t *codec;
 };
 
 /* `end`: offset of the directory, where the last frame must end. */
-int table_dir_parse(struct table_dir *out, struct span plain, uint64_t end,
-    struct err *e);
+int table_dir_parse(
+    struct table_dir *out, struct span plain, uint64_t end, struct err *e);
 void table_dir_fini(struct table_dir *d);
 struct span table_dir_key(const struct table_dir *d, uint32_t frame);
 /* The last frame whose first key is <= `key`; -1: before all. */
 int64_t table_dir_find(const struct table_dir *d, struct span key);
 
-/* ---- frames of an open table ------------------------------------------- */
+/* ---- frames of an open table ---- */
 
 const struct table_dir *table_directory(const struct table *t);
 /* A reference to an opened frame, from the cache or the file. */
-int table_take_frame(struct table *t, uint32_t number,
-    struct table_frame **out, struct err *e);
+int table_take_frame(
+    struct table *t, uint32_t number, struct table_frame **out, struct err *e);
 
-/* ---- merging ------------------------------------------------------------ */
+/* ---- merging ---- */
 
 /* Entries in key order, like table_iter_next: 1, 0 at the end, < 0. */
 struct table_source {
-	int (*next)(void *arg, struct span *key, struct span *value,
-	    struct err *e);
+	int (*next)(
+	    void *arg, struct span *key, struct span *value, struct err *e);
 	void *arg;
 };
 
@@ -93,8 +93,8 @@ int table_merge_tables(struct table_merge **out, struct table *const *t,
 void table_merge_free(struct table_merge *m); /* NULL is fine */
 void table_merge_free_scope(struct table_merge **m);
 #define SCOPED_MERGE __attribute__((cleanup(table_merge_free_scope)))
-int table_merge_next(struct table_merge *m, struct span *key,
-    struct span *value, struct err *e);
+int table_merge_next(
+    struct table_merge *m, struct span *key, struct span *value, struct err *e);
 /* Which source the last entry came from. */
 size_t table_merge_winner(const struct table_merge *m);
 

@@ -6,8 +6,8 @@
 struct table_iter {
 	struct table *table;
 	struct table_frame *frame; /* NULL: to be taken by the next call */
-	uint32_t number;	   /* of the frame */
-	uint32_t at;		   /* next entry in it */
+	uint32_t number;           /* of the frame */
+	uint32_t at;               /* next entry in it */
 };
 
 struct table_iter *
@@ -80,8 +80,8 @@ table_iter_seek_last(struct table_iter *i, struct span key, struct err *e)
 }
 
 int
-table_iter_next(struct table_iter *i, struct span *key, struct span *value,
-    struct err *e)
+table_iter_next(
+    struct table_iter *i, struct span *key, struct span *value, struct err *e)
 {
 	while (i->frame == NULL || i->at == i->frame->entries) {
 		if (i->frame != NULL) {

@@ -16,7 +16,7 @@ struct input {
 
 struct table_merge {
 	struct input *in;
-	size_t n;	     /* sources given */
+	size_t n;            /* sources given */
 	struct input **heap; /* those that have a next entry */
 	size_t live;
 	bool started;
@@ -147,8 +147,8 @@ advance_top(struct table_merge *m, struct err *e)
 static int
 skip_last(struct table_merge *m, struct err *e)
 {
-	while (m->live > 0 &&
-	    span_cmp(m->heap[0]->key, buf_span(&m->last)) == 0) {
+	while (
+	    m->live > 0 && span_cmp(m->heap[0]->key, buf_span(&m->last)) == 0) {
 		int rc = advance_top(m, e);
 
 		if (rc < 0)
@@ -158,8 +158,8 @@ skip_last(struct table_merge *m, struct err *e)
 }
 
 int
-table_merge_next(struct table_merge *m, struct span *key, struct span *value,
-    struct err *e)
+table_merge_next(
+    struct table_merge *m, struct span *key, struct span *value, struct err *e)
 {
 	int rc = m->started ? skip_last(m, e) : start(m, e);
 

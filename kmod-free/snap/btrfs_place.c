@@ -34,13 +34,13 @@ btrfs_place_util(struct err *e, enum btrfs_util_error code, const char *what)
 	case BTRFS_UTIL_ERROR_NOT_SUBVOLUME:
 	case BTRFS_UTIL_ERROR_SUBVOLUME_NOT_FOUND:
 		/* Found by the library, not by the kernel: errno is old. */
-		return err_set(e, -ENOENT, "%s: %s", what,
-		    btrfs_util_strerror(code));
+		return err_set(
+		    e, -ENOENT, "%s: %s", what, btrfs_util_strerror(code));
 	case BTRFS_UTIL_ERROR_NO_MEMORY:
 		return err_sys(e, ENOMEM, "%s", what);
 	default:
-		return err_sys(e, errnum, "%s: %s", what,
-		    btrfs_util_strerror(code));
+		return err_sys(
+		    e, errnum, "%s: %s", what, btrfs_util_strerror(code));
 	}
 }
 
@@ -84,10 +84,10 @@ btrfs_place_inside(int dirfd, char **rel, uint64_t *subvolume, struct err *e)
 /* What btrfs_place_gaps gathers. */
 struct gaps {
 	struct mounts mounts;
-	const char *dev;  /* of the file system, as the table names it */
-	char *top;	  /* of the subvolume, from the top level: "/db" */
-	char *below;	  /* top and rel */
-	char **seen;	  /* called already */
+	const char *dev; /* of the file system, as the table names it */
+	char *top;       /* of the subvolume, from the top level: "/db" */
+	char *below;     /* top and rel */
+	char **seen;     /* called already */
 	size_t n, cap;
 	snap_list_fn *fn;
 	void *arg;
@@ -219,11 +219,11 @@ name_mounts(struct gaps *g)
 }
 
 int
-btrfs_place_gaps(int dirfd, const char *rel, const char *host,
-    snap_list_fn *fn, void *arg, struct err *e)
+btrfs_place_gaps(int dirfd, const char *rel, const char *host, snap_list_fn *fn,
+    void *arg, struct err *e)
 {
-	struct gaps g __attribute__((cleanup(gaps_fini))) = {
-	    .fn = fn, .arg = arg};
+	struct gaps g
+	    __attribute__((cleanup(gaps_fini))) = {.fn = fn, .arg = arg};
 	SCOPED_FREE char *path = NULL;
 	const struct mounts_row *r;
 	struct mounts_place p;

@@ -27,8 +27,8 @@ complain(struct err *e, int errnum, int fs, const struct detached_how *how)
 	if (n <= 2)
 		return err_sys(e, errnum, "mount %s privately", how->source);
 	said[n] = '\0';
-	return err_sys(e, errnum, "mount %s privately: %s", how->source,
-	    said + 2);
+	return err_sys(
+	    e, errnum, "mount %s privately: %s", how->source, said + 2);
 }
 
 int
@@ -36,7 +36,7 @@ detached_mount(const struct detached_how *how, struct err *e)
 {
 	SCOPED_FD int fs = (int)syscall(SYS_fsopen, how->type, FSOPEN_CLOEXEC);
 	unsigned attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-	    MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME;
+			MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME;
 	int fd;
 
 	if (fs < 0 && errno == ENOSYS)

@@ -11,8 +11,8 @@
 #include "agent/core/err.h"
 
 struct detached_how {
-	const char *type;   /* "btrfs" */
-	const char *source; /* device */
+	const char *type;           /* "btrfs" */
+	const char *source;         /* device */
 	const char *option, *value; /* "subvolid", "5" */
 	/* Ask for a read-only mount. Must be set where the file system is
 	 * read-only now: Linux 6.18 makes it writable otherwise. */

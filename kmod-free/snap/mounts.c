@@ -22,10 +22,10 @@ unescape(char *s)
 	char *to = s;
 
 	while (*s != '\0') {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' &&
-		    s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' &&
+		    s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
 			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 |
-			    (s[3] - '0'));
+				       (s[3] - '0'));
 			s += 4;
 		} else {
 			*to++ = *s++;
@@ -168,8 +168,8 @@ above(const char *path)
 }
 
 int
-mounts_folder(const char *path, char **dir, struct mounts_place *out,
-    struct err *e)
+mounts_folder(
+    const char *path, char **dir, struct mounts_place *out, struct err *e)
 {
 	struct mounts_place p, file;
 	SCOPED_FREE char *d = NULL;

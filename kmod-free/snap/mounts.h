@@ -52,8 +52,8 @@ bool mounts_same(const struct mounts_place *a, const struct mounts_place *b);
  * The folder that `path` is or lies in (gives), with its place. A single
  * file that is a mount by itself: -EOPNOTSUPP.
  */
-int mounts_folder(const char *path, char **dir, struct mounts_place *out,
-    struct err *e);
+int mounts_folder(
+    const char *path, char **dir, struct mounts_place *out, struct err *e);
 /* The highest folder above `dir` on the same mount and device; gives. */
 int mounts_top(const char *dir, char **top, struct err *e);
 /* "ext4 (/dev/vda1 at /)", for messages; gives, never NULL. */

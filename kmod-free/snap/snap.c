@@ -27,8 +27,8 @@ unknown(const char *driver, struct err *e)
 	for (size_t i = 0; snap_all[i] != NULL; i++) {
 		size_t n = strlen(names);
 
-		snprintf(names + n, sizeof names - n, ", %s",
-		    snap_all[i]->name);
+		snprintf(
+		    names + n, sizeof names - n, ", %s", snap_all[i]->name);
 	}
 	return err_set(e, -EINVAL,
 	    "there is no snapshot provider \"%s\"; there are: %s", driver,
@@ -54,8 +54,8 @@ open_auto(struct snap_volume **out, const char *path, struct err *e)
 			return 0;
 		if (rc != -EOPNOTSUPP)
 			return err_wrap(e, "snapshot provider %s", ops->name);
-		why = mem_printf("%s%s%s: %s", old, old[0] ? "; " : "",
-		    ops->name, e->text);
+		why = mem_printf(
+		    "%s%s%s: %s", old, old[0] ? "; " : "", ops->name, e->text);
 		free(old);
 	}
 	err_set(e, -EOPNOTSUPP, "nothing here can take a snapshot of %s: %s",
@@ -217,7 +217,7 @@ snap_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn, void *arg,
 		return 0;
 	rc = v->ops->gaps(v, rel, fn, arg, e);
 	if (rc < 0 && e->code < 0)
-		return err_wrap(e, "look for gaps in a snapshot of %s",
-		    v->root);
+		return err_wrap(
+		    e, "look for gaps in a snapshot of %s", v->root);
 	return rc;
 }

@@ -17,14 +17,14 @@
 
 enum {
 	SNAP_ATOMIC = 1, /* the view is one instant */
-	SNAP_FILES = 2,	 /* its root is a folder of files */
+	SNAP_FILES = 2,  /* its root is a folder of files */
 };
 
 struct snap_ops;
 
 struct snap_volume {
 	const struct snap_ops *ops; /* first member of each implementation */
-	char *id;   /* stable and unique: "btrfs:FSUUID:SUBVOLUUID" */
+	char *id; /* stable and unique: "btrfs:FSUUID:SUBVOLUUID" */
 	char *fs_uuid, *fs_type;
 	char *root; /* absolute path of the volume's root on this host, or of
 		       the part of it that is mounted */
@@ -36,7 +36,7 @@ typedef int snap_list_fn(void *arg, const char *name);
 struct snap_ops {
 	const char *name;    /* word of the configuration: "btrfs" */
 	const char *summary; /* one line for people */
-	unsigned caps;	     /* SNAP_* */
+	unsigned caps;       /* SNAP_* */
 
 	/* required */
 	/* The volume of an absolute path. -EOPNOTSUPP: not this provider's,
@@ -46,13 +46,13 @@ struct snap_ops {
 	int (*create)(struct snap_volume *v, const char *name, struct err *e);
 	/* The view's root as a folder descriptor; gives. -ENOENT. */
 	int (*view)(struct snap_volume *v, const char *name, struct err *e);
-	int (*list)(struct snap_volume *v, snap_list_fn *fn, void *arg,
-	    struct err *e);
+	int (*list)(
+	    struct snap_volume *v, snap_list_fn *fn, void *arg, struct err *e);
 	int (*remove)(struct snap_volume *v, const char *name, struct err *e);
 	/* Where `path` (absolute, resolved) lies in the volume, relative to
 	 * the view's root ("" for the root itself); gives through *rel. */
-	int (*locate)(struct snap_volume *v, const char *path, char **rel,
-	    struct err *e);
+	int (*locate)(
+	    struct snap_volume *v, const char *path, char **rel, struct err *e);
 
 	/* optional */
 	/* Things below `rel` that a snapshot would not hold (nested
@@ -70,11 +70,11 @@ int snap_open(struct snap_volume **out, const char *driver, const char *path,
 void snap_close(struct snap_volume *v); /* NULL is fine */
 int snap_create(struct snap_volume *v, const char *name, struct err *e);
 int snap_view(struct snap_volume *v, const char *name, struct err *e);
-int snap_list(struct snap_volume *v, snap_list_fn *fn, void *arg,
-    struct err *e);
+int snap_list(
+    struct snap_volume *v, snap_list_fn *fn, void *arg, struct err *e);
 int snap_remove(struct snap_volume *v, const char *name, struct err *e);
-int snap_locate(struct snap_volume *v, const char *path, char **rel,
-    struct err *e);
+int snap_locate(
+    struct snap_volume *v, const char *path, char **rel, struct err *e);
 int snap_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn,
     void *arg, struct err *e);
 

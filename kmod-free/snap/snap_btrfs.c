@@ -71,15 +71,15 @@ check_type(const char *path, struct err *e)
 	if (statfs(path, &fs) < 0)
 		return err_sys(e, errno, "look up the file system of %s", path);
 	if ((unsigned long)fs.f_type == BTRFS_SUPER_MAGIC)
-		return geteuid() == 0
-		    ? 0
-		    : err_set(e, -EPERM,
-			  "%s is on btrfs, but taking a snapshot of it needs "
-			  "root",
-			  path);
+		return geteuid() == 0 ? 0
+				      : err_set(e, -EPERM,
+					    "%s is on btrfs, but taking a "
+					    "snapshot of it needs "
+					    "root",
+					    path);
 	what = mounts_describe(path);
-	return err_set(e, -EOPNOTSUPP, "%s lies on %s, not on btrfs", path,
-	    what);
+	return err_set(
+	    e, -EOPNOTSUPP, "%s lies on %s, not on btrfs", path, what);
 }
 
 /* Some device of the file system, whichever is there: the mount table's may be
@@ -305,10 +305,9 @@ check_view(struct btrfs_volume *v, int fd, struct err *e)
 	if (u != BTRFS_UTIL_OK)
 		return btrfs_place_util(e, u, "look at the snapshot");
 	if (memcmp(info.parent_uuid, v->uuid, 16) != 0)
-		return err_set(e, -EPERM, "it is not a snapshot of %s",
-		    v->base.root);
-	if ((info.flags & ROOT_READ_ONLY) == 0 ||
-	    info.ctransid > info.otransid)
+		return err_set(
+		    e, -EPERM, "it is not a snapshot of %s", v->base.root);
+	if ((info.flags & ROOT_READ_ONLY) == 0 || info.ctransid > info.otransid)
 		return err_set(e, -ESTALE,
 		    "somebody made it writable; what it shows may have "
 		    "changed");
@@ -318,8 +317,8 @@ check_view(struct btrfs_volume *v, int fd, struct err *e)
 static int
 open_view(struct btrfs_volume *v, int dir, const char *name, struct err *e)
 {
-	SCOPED_FD int fd = openat(dir, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	SCOPED_FD int fd =
+	    openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int rc;
 
 	if (fd < 0 && errno == ENOENT)
@@ -345,8 +344,8 @@ btrfs_create(struct snap_volume *base, const char *name, struct err *e)
 	struct stat st;
 
 	if (v->read_only)
-		return err_set(e, -EROFS,
-		    "the file system is mounted read-only");
+		return err_set(
+		    e, -EROFS, "the file system is mounted read-only");
 	dir = folder(v, true, e);
 	if (dir < 0)
 		return dir;
@@ -450,8 +449,7 @@ read_names(int dir, struct names *l, struct err *e)
 
 /* Names first, calls then: the callback may remove what it is called with. */
 static int
-btrfs_list(struct snap_volume *base, snap_list_fn *fn, void *arg,
-    struct err *e)
+btrfs_list(struct snap_volume *base, snap_list_fn *fn, void *arg, struct err *e)
 {
 	struct btrfs_volume *v = (struct btrfs_volume *)base;
 	struct names l __attribute__((cleanup(names_fini))) = {0};
@@ -481,8 +479,8 @@ elsewhere(struct btrfs_volume *v, const char *path, struct err *e)
 }
 
 static int
-btrfs_locate(struct snap_volume *base, const char *path, char **rel,
-    struct err *e)
+btrfs_locate(
+    struct snap_volume *base, const char *path, char **rel, struct err *e)
 {
 	struct btrfs_volume *v = (struct btrfs_volume *)base;
 	SCOPED_FREE char *dir = NULL, *inside = NULL;

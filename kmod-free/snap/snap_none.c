@@ -62,8 +62,8 @@ none_open(struct snap_volume **out, const char *path, struct err *e)
 	v->fs_uuid = uuid_of(r != NULL ? r->source : "");
 	v->fs_type = mem_str(r != NULL ? r->type : "unknown");
 	/* The root too: one file system may hold several (btrfs). */
-	v->id = mem_printf("none:%s:%s",
-	    v->fs_uuid[0] ? v->fs_uuid : v->fs_type, root);
+	v->id = mem_printf(
+	    "none:%s:%s", v->fs_uuid[0] ? v->fs_uuid : v->fs_type, root);
 	v->root = TAKE(root);
 	*out = v;
 	return 0;

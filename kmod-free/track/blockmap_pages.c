@@ -40,7 +40,8 @@ blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,
 	p->dir = dir;
 	p->secret = secret;
 	p->slot = mem_array(SLOTS, sizeof *p->slot);
-	p->data = mem_array(SLOTS, BLOCKMAP_PAGE_BYTES);
+	/* Not zeroed: most maps are small and touch few of the slots. */
+	p->data = mem_grow(NULL, SLOTS, BLOCKMAP_PAGE_BYTES);
 }
 
 void

@@ -41,17 +41,16 @@ check_kin(const struct btrfs_pair *p, struct err *e)
 {
 	if (bytes_all_zero(p->a.parent_uuid, 16) ||
 	    memcmp(p->a.parent_uuid, p->b.parent_uuid, 16) != 0)
-		return err_set(e, -ESTALE,
-		    "they are not snapshots of the same subvolume");
+		return err_set(
+		    e, -ESTALE, "they are not snapshots of the same subvolume");
 	if (p->a.id == p->b.id || p->a.otransid > p->b.otransid)
-		return err_set(e, -ESTALE,
-		    "the first is not older than the second");
+		return err_set(
+		    e, -ESTALE, "the first is not older than the second");
 	return 0;
 }
 
 static int
-pair_open(struct btrfs_pair *p, const struct tracker_pair *names,
-    struct err *e)
+pair_open(struct btrfs_pair *p, const struct tracker_pair *names, struct err *e)
 {
 	int rc;
 
@@ -75,8 +74,8 @@ pair_open(struct btrfs_pair *p, const struct tracker_pair *names,
 static int
 check_quiet(const struct snap_volume *v, struct err *e)
 {
-	SCOPED_FREE char *path = mem_printf(
-	    "/sys/fs/btrfs/%s/exclusive_operation", v->fs_uuid);
+	SCOPED_FREE char *path =
+	    mem_printf("/sys/fs/btrfs/%s/exclusive_operation", v->fs_uuid);
 	SCOPED_BUF struct buf text = {0};
 	int rc = fs_read_at(AT_FDCWD, path, 4096, &text, e);
 
@@ -97,14 +96,15 @@ same_root(const struct btrfs_util_subvolume_info *x,
     const struct btrfs_util_subvolume_info *y)
 {
 	return x->id == y->id && x->flags == y->flags &&
-	    x->generation == y->generation && x->ctransid == y->ctransid &&
-	    x->otransid == y->otransid && memcmp(x->uuid, y->uuid, 16) == 0 &&
-	    memcmp(x->parent_uuid, y->parent_uuid, 16) == 0;
+	       x->generation == y->generation && x->ctransid == y->ctransid &&
+	       x->otransid == y->otransid &&
+	       memcmp(x->uuid, y->uuid, 16) == 0 &&
+	       memcmp(x->parent_uuid, y->parent_uuid, 16) == 0;
 }
 
 static int
-check_still(const struct btrfs_pair *p, const struct tracker_pair *names,
-    struct err *e)
+check_still(
+    const struct btrfs_pair *p, const struct tracker_pair *names, struct err *e)
 {
 	struct btrfs_util_subvolume_info a, b;
 	int rc = check_quiet(names->volume, e);
@@ -118,8 +118,8 @@ check_still(const struct btrfs_pair *p, const struct tracker_pair *names,
 	if (rc < 0)
 		return rc;
 	if (!same_root(&a, &p->a) || !same_root(&b, &p->b))
-		return err_set(e, -ESTALE,
-		    "btrfs rewrote one of the snapshots meanwhile");
+		return err_set(
+		    e, -ESTALE, "btrfs rewrote one of the snapshots meanwhile");
 	return 0;
 }
 
@@ -128,8 +128,8 @@ static int
 compare_once(const struct tracker_pair *names, btrfs_pair_fn *fn,
     struct extents *out, bool *moved, struct err *e)
 {
-	struct btrfs_pair p __attribute__((cleanup(pair_close))) = {
-	    .from = -1, .to = -1};
+	struct btrfs_pair p
+	    __attribute__((cleanup(pair_close))) = {.from = -1, .to = -1};
 	struct err still = ERR_NONE;
 	int rc;
 

@@ -10,13 +10,13 @@
 #include "kmod-free/track/tracker.h"
 
 struct btrfs_pair {
-	int from, to; /* the roots of the views */
+	int from, to;                          /* the roots of the views */
 	struct btrfs_util_subvolume_info a, b; /* of from and to */
 };
 
 /* Adds what may differ. -EBADMSG where the kernel's answer makes no sense. */
-typedef int btrfs_pair_fn(const struct btrfs_pair *p, struct extents *out,
-    struct err *e);
+typedef int btrfs_pair_fn(
+    const struct btrfs_pair *p, struct extents *out, struct err *e);
 
 /*
  * Run `fn` over the pair. Its answer counts only where both snapshots are

@@ -26,8 +26,8 @@ _Static_assert(sizeof(struct btrfs_ioctl_search_header) == 32, "");
 /* ---- replies ---- */
 
 int
-btrfs_search_take(struct cursor *reply, struct btrfs_search_item *out,
-    struct err *e)
+btrfs_search_take(
+    struct cursor *reply, struct btrfs_search_item *out, struct err *e)
 {
 	struct btrfs_ioctl_search_header h;
 	const uint8_t *p;
@@ -56,8 +56,7 @@ btrfs_search_take(struct cursor *reply, struct btrfs_search_item *out,
 }
 
 static int
-bad_item(const struct btrfs_search_item *item, const char *what,
-    struct err *e)
+bad_item(const struct btrfs_search_item *item, const char *what, struct err *e)
 {
 	return err_set(e, -EBADMSG,
 	    "btrfs tree search: inode %llu, item of type %u at %llu: %s",
@@ -75,8 +74,8 @@ btrfs_search_inode(const struct btrfs_search_item *item,
 	if (item->body.len < INODE_LEN)
 		return bad_item(item, "too short for an inode", e);
 	*out = (struct btrfs_search_inode){
-	    .generation = bytes_le64(
-		p + offsetof(struct btrfs_inode_item, generation)),
+	    .generation =
+		bytes_le64(p + offsetof(struct btrfs_inode_item, generation)),
 	    .size = bytes_le64(p + offsetof(struct btrfs_inode_item, size)),
 	    .mode = bytes_le32(p + offsetof(struct btrfs_inode_item, mode)),
 	};
@@ -103,8 +102,8 @@ inline_extent(const struct btrfs_search_item *item,
 }
 
 static int
-disk_extent(const struct btrfs_search_item *item,
-    struct btrfs_search_extent *x, struct err *e)
+disk_extent(const struct btrfs_search_item *item, struct btrfs_search_extent *x,
+    struct err *e)
 {
 	const uint8_t *p = item->body.data;
 	uint64_t len;
@@ -194,8 +193,7 @@ above(const struct btrfs_search_key *a, const struct btrfs_search_key *b)
 /* Ask from `from` on. A key range is one interval of 136-bit numbers: the
  * bounds of type and offset hold only at its two ends. */
 static int
-ask(struct btrfs_search *s, const struct btrfs_search_key *from,
-    struct err *e)
+ask(struct btrfs_search *s, const struct btrfs_search_key *from, struct err *e)
 {
 	struct btrfs_ioctl_search_args_v2 *a;
 
@@ -254,8 +252,8 @@ refill(struct btrfs_search *s, struct err *e)
 }
 
 int
-btrfs_search_next(struct btrfs_search *s, struct btrfs_search_item *out,
-    struct err *e)
+btrfs_search_next(
+    struct btrfs_search *s, struct btrfs_search_item *out, struct err *e)
 {
 	struct btrfs_search_item item;
 	int rc;

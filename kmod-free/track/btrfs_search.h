@@ -25,13 +25,13 @@ struct btrfs_search_item {
 };
 
 enum {
-	BTRFS_SEARCH_INODE = 1,	   /* INODE_ITEM */
+	BTRFS_SEARCH_INODE = 1,    /* INODE_ITEM */
 	BTRFS_SEARCH_EXTENT = 108, /* EXTENT_DATA */
 };
 
 /* The next item of a reply: 1, 0 at its end, -EBADMSG. */
-int btrfs_search_take(struct cursor *reply, struct btrfs_search_item *out,
-    struct err *e);
+int btrfs_search_take(
+    struct cursor *reply, struct btrfs_search_item *out, struct err *e);
 
 struct btrfs_search_inode {
 	uint64_t generation, size;
@@ -51,7 +51,7 @@ struct btrfs_search_extent {
 	uint8_t compression, encryption;
 	uint16_t other_encoding;
 	uint64_t disk_bytenr, disk_num_bytes, offset; /* not inline */
-	struct span inline_bytes;		      /* as stored */
+	struct span inline_bytes;                     /* as stored */
 };
 
 /* -EBADMSG: too short, or numbers that cannot be. */
@@ -61,11 +61,11 @@ int btrfs_search_extent(const struct btrfs_search_item *item,
     struct btrfs_search_extent *out, struct err *e);
 
 struct btrfs_search {
-	int fd;		/* in the subvolume; borrowed */
-	void *args;	/* the ioctl's */
+	int fd;           /* in the subvolume; borrowed */
+	void *args;       /* the ioctl's */
 	size_t buf_bytes; /* of its reply */
 	struct cursor reply;
-	uint32_t left;	  /* items in it */
+	uint32_t left;                /* items in it */
 	struct btrfs_search_key last; /* the newest item given */
 	bool begun, ended;
 };
@@ -74,7 +74,7 @@ struct btrfs_search {
 void btrfs_search_init(struct btrfs_search *s, int fd, size_t buf_bytes);
 void btrfs_search_fini(struct btrfs_search *s);
 /* 1 and the next item of a file or folder, 0 behind the last. */
-int btrfs_search_next(struct btrfs_search *s, struct btrfs_search_item *out,
-    struct err *e);
+int btrfs_search_next(
+    struct btrfs_search *s, struct btrfs_search_item *out, struct err *e);
 
 #endif

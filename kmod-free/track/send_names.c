@@ -40,9 +40,8 @@ static size_t
 slot(const struct send_names *t, const struct node *parent, struct span name)
 {
 	/* Seeded by the address: it only spreads, nothing depends on it. */
-	return XXH3_64bits_withSeed(name.data, name.len,
-		   (uintptr_t)parent) &
-	    (t->buckets - 1);
+	return XXH3_64bits_withSeed(name.data, name.len, (uintptr_t)parent) &
+	       (t->buckets - 1);
 }
 
 static struct node *
@@ -50,9 +49,8 @@ find(const struct send_names *t, const struct node *parent, struct span name)
 {
 	struct node *n = t->bucket[slot(t, parent, name)];
 
-	while (n != NULL &&
-	    (n->parent != parent || n->name_len != name.len ||
-		memcmp(n->name, name.data, name.len) != 0))
+	while (n != NULL && (n->parent != parent || n->name_len != name.len ||
+				memcmp(n->name, name.data, name.len) != 0))
 		n = n->hash_next;
 	return n;
 }
@@ -89,7 +87,7 @@ static size_t
 size_of(const struct node *n)
 {
 	return sizeof *n + n->name_len + 32 +
-	    (n->base ? strlen(n->base) + 1 : 0);
+	       (n->base ? strlen(n->base) + 1 : 0);
 }
 
 static void
@@ -266,8 +264,8 @@ walk(struct send_names *t, struct span path, struct node **out,
 			return senseless(path, "what it names is gone", e);
 		if (next == NULL && at != NULL) {
 			if (at->kind == NEW)
-				return senseless(path,
-				    "what it names was never made", e);
+				return senseless(
+				    path, "what it names was never made", e);
 			buf_put(base, at->base, strlen(at->base));
 		}
 		if (next == NULL)
@@ -345,8 +343,7 @@ place(struct send_names *t, struct node *dir, struct node *n, struct err *e)
 
 /* Nothing is at that name any more. */
 static int
-vacate(struct send_names *t, struct node *dir, struct span name,
-    struct err *e)
+vacate(struct send_names *t, struct node *dir, struct span name, struct err *e)
 {
 	struct node *old;
 
@@ -386,8 +383,8 @@ send_names_make(struct send_names *t, struct span path, struct err *e)
 }
 
 int
-send_names_link(struct send_names *t, struct span path, struct span target,
-    struct err *e)
+send_names_link(
+    struct send_names *t, struct span path, struct span target, struct err *e)
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span dir, name;
@@ -441,8 +438,8 @@ move_children(struct send_names *t, struct node *from, struct node *to)
 
 /* `moved` stands for the object while it has no name. */
 static int
-rename_to(struct send_names *t, struct node *moved, struct span to,
-    struct err *e)
+rename_to(
+    struct send_names *t, struct node *moved, struct span to, struct err *e)
 {
 	struct span dir, name;
 	struct node *at, *n;
@@ -463,8 +460,8 @@ rename_to(struct send_names *t, struct node *moved, struct span to,
 }
 
 int
-send_names_rename(struct send_names *t, struct span from, struct span to,
-    struct err *e)
+send_names_rename(
+    struct send_names *t, struct span from, struct span to, struct err *e)
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span dir, name;
@@ -490,8 +487,8 @@ send_names_rename(struct send_names *t, struct span from, struct span to,
 }
 
 int
-send_names_resolve(struct send_names *t, struct span path, struct buf *base,
-    struct err *e)
+send_names_resolve(
+    struct send_names *t, struct span path, struct buf *base, struct err *e)
 {
 	struct node *at;
 	int rc = walk(t, path, &at, base, e);

@@ -28,17 +28,17 @@ void send_names_free(struct send_names *t); /* NULL is fine */
 
 /* A new object of any kind. */
 int send_names_make(struct send_names *t, struct span path, struct err *e);
-int send_names_rename(struct send_names *t, struct span from, struct span to,
-    struct err *e);
+int send_names_rename(
+    struct send_names *t, struct span from, struct span to, struct err *e);
 /* `path` becomes another name of `target`. */
-int send_names_link(struct send_names *t, struct span path, struct span target,
-    struct err *e);
+int send_names_link(
+    struct send_names *t, struct span path, struct span target, struct err *e);
 int send_names_remove(struct send_names *t, struct span path, struct err *e);
 /*
  * What the path means: 0 a new object, or 1 and in `base` the path that the
  * same object has in the older snapshot ("": its root), with a final NUL.
  */
-int send_names_resolve(struct send_names *t, struct span path,
-    struct buf *base, struct err *e);
+int send_names_resolve(
+    struct send_names *t, struct span path, struct buf *base, struct err *e);
 
 #endif

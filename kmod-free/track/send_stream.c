@@ -74,8 +74,10 @@ parse_attrs(const struct send_stream *s, size_t off, struct span body,
 		else
 			n = cursor_le16(&cur);
 		if (cur.bad || n > cursor_left(&cur))
-			return bad(s, off, "an attribute is longer than its "
-			    "command", e);
+			return bad(s, off,
+			    "an attribute is longer than its "
+			    "command",
+			    e);
 		if (type == 0 || type > SEND_A_MAX)
 			return bad(s, off, "an attribute is not known", e);
 		if (c->attr[type].data != NULL)
@@ -202,8 +204,8 @@ send_stream_attr(const struct send_command *c, unsigned attr, struct span *out,
 }
 
 int
-send_stream_u64(const struct send_command *c, unsigned attr, uint64_t *out,
-    struct err *e)
+send_stream_u64(
+    const struct send_command *c, unsigned attr, uint64_t *out, struct err *e)
 {
 	struct span s = {0};
 	int rc = send_stream_attr(c, attr, &s, e);

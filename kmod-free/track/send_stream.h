@@ -66,20 +66,20 @@ enum send_attr {
 
 /* Borrowed from the stream for the call. */
 struct send_command {
-	unsigned op;   /* enum send_op, or one that we do not know */
-	uint64_t at;   /* its offset in the stream, for messages */
+	unsigned op; /* enum send_op, or one that we do not know */
+	uint64_t at; /* its offset in the stream, for messages */
 	struct span attr[SEND_A_MAX + 1]; /* data NULL: absent */
 };
 
 /* 0, or a negative errno that ends the reading. */
-typedef int send_stream_fn(void *arg, const struct send_command *c,
-    struct err *e);
+typedef int send_stream_fn(
+    void *arg, const struct send_command *c, struct err *e);
 
 struct send_stream {
-	struct buf pending;  /* bytes of what is not whole yet */
-	uint64_t at;	     /* stream offset of its first byte */
-	unsigned version;    /* 0: the header has not come */
-	bool ended;	     /* the END command came */
+	struct buf pending; /* bytes of what is not whole yet */
+	uint64_t at;        /* stream offset of its first byte */
+	unsigned version;   /* 0: the header has not come */
+	bool ended;         /* the END command came */
 };
 
 /* Takes the next bytes; calls fn for each command that is whole. -EBADMSG. */
@@ -91,8 +91,8 @@ void send_stream_fini(struct send_stream *s);
 #define SCOPED_SEND_STREAM __attribute__((cleanup(send_stream_fini)))
 
 /* An attribute that must be there and be a u64. -EBADMSG. */
-int send_stream_u64(const struct send_command *c, unsigned attr, uint64_t *out,
-    struct err *e);
+int send_stream_u64(
+    const struct send_command *c, unsigned attr, uint64_t *out, struct err *e);
 /* One that must be there. -EBADMSG. */
 int send_stream_attr(const struct send_command *c, unsigned attr,
     struct span *out, struct err *e);

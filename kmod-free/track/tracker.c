@@ -35,8 +35,8 @@ unknown(const char *name, struct err *e)
 	for (size_t i = 0; tracker_all[i] != NULL; i++) {
 		size_t n = strlen(names);
 
-		snprintf(names + n, sizeof names - n, ", %s",
-		    tracker_all[i]->name);
+		snprintf(
+		    names + n, sizeof names - n, ", %s", tracker_all[i]->name);
 	}
 	return err_set(e, -EINVAL, "there is no tracker \"%s\"; there are: %s",
 	    name, names);
@@ -108,8 +108,8 @@ tracker_changed(const struct tracker_ops *t, const struct tracker_pair *p,
 		rc = check_ends(&a.ranges, e);
 	}
 	if (rc < 0)
-		return err_wrap(e, "tracker %s, %s to %s", t->name, p->from,
-		    p->to);
+		return err_wrap(
+		    e, "tracker %s, %s to %s", t->name, p->from, p->to);
 	assert(!a.everything || a.ranges.n == 0);
 	*out = a;
 	a = (struct tracker_answer){0};

@@ -18,17 +18,17 @@ struct tracker_pair {
 };
 
 struct tracker_answer {
-	bool everything; /* it names all: ranges is empty */
+	bool everything;       /* it names all: ranges is empty */
 	struct extents ranges; /* by inode number of the newer snapshot */
 };
 
 struct tracker_ops {
-	const char *name;    /* word of configuration and records */
+	const char *name; /* word of configuration and records */
 	const char *summary;
 	/* 0, or -EOPNOTSUPP with the reason. */
 	int (*probe)(struct snap_volume *v, struct err *e);
-	int (*changed)(const struct tracker_pair *p,
-	    struct tracker_answer *out, struct err *e);
+	int (*changed)(const struct tracker_pair *p, struct tracker_answer *out,
+	    struct err *e);
 };
 
 /* "auto": the best for this volume, first that answers its probe. */

@@ -101,8 +101,7 @@ keep_inline(struct side *s)
 	if (s->x.data != BTRFS_SEARCH_INLINE)
 		return;
 	buf_clear(&s->inline_copy);
-	buf_put(&s->inline_copy, s->x.inline_bytes.data,
-	    s->x.inline_bytes.len);
+	buf_put(&s->inline_copy, s->x.inline_bytes.data, s->x.inline_bytes.len);
 	s->x.inline_bytes = buf_span(&s->inline_copy);
 	/* Behind its bytes the block reads as zeros; it is compared whole. */
 	s->x.end = round_up(s->x.end);
@@ -166,17 +165,18 @@ zeros_at(const struct side *s, uint64_t pos)
 	if (!s->have_x || s->x.start > pos)
 		return true;
 	return s->x.data == BTRFS_SEARCH_PREALLOC ||
-	    (s->x.data == BTRFS_SEARCH_REGULAR && s->x.disk_bytenr == 0);
+	       (s->x.data == BTRFS_SEARCH_REGULAR && s->x.disk_bytenr == 0);
 }
 
 static bool
-same_encoding(const struct btrfs_search_extent *a,
-    const struct btrfs_search_extent *b)
+same_encoding(
+    const struct btrfs_search_extent *a, const struct btrfs_search_extent *b)
 {
 	return a->data == b->data && a->generation == b->generation &&
-	    a->ram_bytes == b->ram_bytes && a->compression == b->compression &&
-	    a->encryption == b->encryption &&
-	    a->other_encoding == b->other_encoding;
+	       a->ram_bytes == b->ram_bytes &&
+	       a->compression == b->compression &&
+	       a->encryption == b->encryption &&
+	       a->other_encoding == b->other_encoding;
 }
 
 /* The same bytes of the same extent at `pos`: extents are split when a part of
@@ -192,10 +192,10 @@ same_at(const struct side *a, const struct side *b, uint64_t pos)
 		return false;
 	if (x->data == BTRFS_SEARCH_INLINE)
 		return x->start == y->start &&
-		    span_cmp(x->inline_bytes, y->inline_bytes) == 0;
+		       span_cmp(x->inline_bytes, y->inline_bytes) == 0;
 	return x->disk_bytenr == y->disk_bytenr &&
-	    x->disk_num_bytes == y->disk_num_bytes &&
-	    x->offset + (pos - x->start) == y->offset + (pos - y->start);
+	       x->disk_num_bytes == y->disk_num_bytes &&
+	       x->offset + (pos - x->start) == y->offset + (pos - y->start);
 }
 
 static uint64_t
@@ -217,15 +217,14 @@ compare_sizes(const struct side *a, const struct side *b, struct extents *out)
 }
 
 static int
-compare_file(struct side *a, struct side *b, struct extents *out,
-    struct err *e)
+compare_file(struct side *a, struct side *b, struct extents *out, struct err *e)
 {
 	uint64_t limit, pos = 0;
 	int rc;
 
 	compare_sizes(a, b, out);
-	limit = round_up(a->inode.size < b->inode.size ? a->inode.size
-						       : b->inode.size);
+	limit = round_up(
+	    a->inode.size < b->inode.size ? a->inode.size : b->inode.size);
 	rc = next_extent(a, e);
 	if (rc >= 0)
 		rc = next_extent(b, e);
@@ -247,8 +246,7 @@ compare_file(struct side *a, struct side *b, struct extents *out,
 }
 
 static int
-compare_pair(struct side *a, struct side *b, struct extents *out,
-    struct err *e)
+compare_pair(struct side *a, struct side *b, struct extents *out, struct err *e)
 {
 	/* Another file under a number used again: the caller takes it as
 	 * new. */
@@ -292,8 +290,8 @@ compare(const struct btrfs_pair *p, struct extents *out, struct err *e)
 }
 
 static int
-extents_changed(const struct tracker_pair *p, struct tracker_answer *out,
-    struct err *e)
+extents_changed(
+    const struct tracker_pair *p, struct tracker_answer *out, struct err *e)
 {
 	return btrfs_pair_compare(p, compare, out, e);
 }

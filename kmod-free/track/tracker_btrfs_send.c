@@ -57,9 +57,8 @@ reading_fini(struct reading *r)
 static bool
 is_uuid(struct span s, const struct btrfs_util_subvolume_info *i)
 {
-	return s.len == 16 &&
-	    (memcmp(s.data, i->uuid, 16) == 0 ||
-		memcmp(s.data, i->received_uuid, 16) == 0);
+	return s.len == 16 && (memcmp(s.data, i->uuid, 16) == 0 ||
+				  memcmp(s.data, i->received_uuid, 16) == 0);
 }
 
 /* The stream must be from the one to the other, not a full one. */
@@ -135,8 +134,8 @@ look_up(struct reading *r, const char *base, struct err *e)
 	    .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
 	};
-	SCOPED_FD int fd = (int)syscall(SYS_openat2, r->pair->from, base, &how,
-	    sizeof how);
+	SCOPED_FD int fd =
+	    (int)syscall(SYS_openat2, r->pair->from, base, &how, sizeof how);
 	struct stat st;
 
 	if (fd < 0)
@@ -291,10 +290,10 @@ handle(void *arg, const struct send_command *c, struct err *e)
 /* The call writes until all is read, so it runs beside the reading. */
 struct sender {
 	pthread_t thread;
-	int fd;	     /* of the newer snapshot */
-	int to;	     /* the pipe's end that it writes to; it closes it */
+	int fd; /* of the newer snapshot */
+	int to; /* the pipe's end that it writes to; it closes it */
 	uint64_t parent;
-	int errnum;  /* its result, when joined */
+	int errnum; /* its result, when joined */
 };
 
 static void *
@@ -371,8 +370,8 @@ judge(int rc, const struct sender *s, struct err *e)
 static int
 compare(const struct btrfs_pair *p, struct extents *out, struct err *e)
 {
-	struct reading r __attribute__((cleanup(reading_fini))) = {
-	    .pair = p, .out = out};
+	struct reading r
+	    __attribute__((cleanup(reading_fini))) = {.pair = p, .out = out};
 	struct sender s = {.fd = p->to, .parent = p->a.id};
 	int ends[2], rc;
 
@@ -394,8 +393,8 @@ compare(const struct btrfs_pair *p, struct extents *out, struct err *e)
 }
 
 static int
-send_changed(const struct tracker_pair *p, struct tracker_answer *out,
-    struct err *e)
+send_changed(
+    const struct tracker_pair *p, struct tracker_answer *out, struct err *e)
 {
 	return btrfs_pair_compare(p, compare, out, e);
 }

@@ -11,8 +11,8 @@ scan_probe(struct snap_volume *v, struct err *e)
 }
 
 static int
-scan_changed(const struct tracker_pair *p, struct tracker_answer *out,
-    struct err *e)
+scan_changed(
+    const struct tracker_pair *p, struct tracker_answer *out, struct err *e)
 {
 	(void)p;
 	(void)e;

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The PostgreSQL hook against a real cluster: what it finds, what it holds,
 # and that a broken copy does not pass.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_cmd jq setpriv
 pg_bin=$(pg_bin) || skip_all "needs PostgreSQL 13 to 17"

@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The SQLite hook against real databases, WAL mode and a writer included.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_cmd jq sqlite3 python3
 need_built hooks/sqlite
@@ -18,7 +20,8 @@ CREATE INDEX child_p ON child (p, pad);
 SQL
 
 # A writer that stays: its rows are in the -wal, not in the database file.
-coproc W { exec python3 -uc '
+mkfifo "$tmp/to" "$tmp/from"
+python3 -uc '
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("pragma wal_autocheckpoint = 0")
@@ -32,14 +35,15 @@ for line in sys.stdin:
         print("done")
     except sqlite3.OperationalError as e:
         print("error:", e)
-' "$db"; }
-w_pid=$W_PID
+' "$db" <"$tmp/to" >"$tmp/from" &
+w_pid=$!
 on_exit kill "$w_pid"
-read -r -t 20 line <&"${W[0]}"
+exec {to}>"$tmp/to" {from}<"$tmp/from"
+read -r -t 20 line <&"$from"
 is "$line" ready "the writer is up"
 ask() {
-    echo "$1" >&"${W[1]}"
-    read -r -t 20 line <&"${W[0]}"
+    echo "$1" >&"$to"
+    read -r -t 20 line <&"$from"
 }
 
 config=$(jq -nc --arg p "$db" '{job: "t", engine: "sqlite", path: $p}')

@@ -30,9 +30,10 @@ static int
 probe(const struct serve *s, struct err *e)
 {
 	SCOPED_JSON json_t *doc = json_pack("{s:s, s:s, s:s, s:i, s:[], s:[], "
-	    "s:[], s:{}, s:{}, s:s}", "engine", "files", "version", "1",
-	    "instance", "", "page_size", 0, "paths", "refuse", "notes",
-	    "settings", "position", "method", "atomic");
+					    "s:[], s:{}, s:{}, s:s}",
+	    "engine", "files", "version", "1", "instance", "", "page_size", 0,
+	    "paths", "refuse", "notes", "settings", "position", "method",
+	    "atomic");
 	SCOPED_FREE char *real = NULL;
 	const char *path;
 	json_t *owner;
@@ -73,8 +74,8 @@ trouble(struct walk *w, const char *path, const char *what)
 	if (why == EIO)
 		w->damaged++;
 	if (w->failed++ == 0 || (why == EIO && w->damaged == 1))
-		snprintf(w->where, sizeof w->where, "%s %.400s: %s", what,
-		    path, strerrordesc_np(why));
+		snprintf(w->where, sizeof w->where, "%s %.400s: %s", what, path,
+		    strerrordesc_np(why));
 }
 
 static void
@@ -136,11 +137,11 @@ walk_folder(struct walk *w, int fd, const char *path, int depth)
 			w->others++;
 		} else {
 			errno = ELOOP;
-			dir = depth >= DEPTH_MAX ? -1
-						 : openat(fd, de->d_name,
-						       O_RDONLY | O_DIRECTORY |
-							   O_NOFOLLOW |
-							   O_CLOEXEC);
+			dir = depth >= DEPTH_MAX
+				  ? -1
+				  : openat(fd, de->d_name,
+					O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+					    O_CLOEXEC);
 			if (dir < 0)
 				trouble(w, sub, "open");
 			else
@@ -163,8 +164,8 @@ walk_all(struct walk *w, const char *path)
 	} else if (S_ISREG(st.st_mode)) {
 		read_file(w, AT_FDCWD, path, path);
 	} else {
-		fd = open(path,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd =
+		    open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			trouble(w, path, "open");
 		else
@@ -200,7 +201,8 @@ validate(const struct serve *s, struct err *e)
 	root = serve_clone_path(s, path);
 	walk_all(&w, root);
 	if (w.failed == 0)
-		report_step(&r, "read", REPORT_PASSED, "%llu files (%s), %llu "
+		report_step(&r, "read", REPORT_PASSED,
+		    "%llu files (%s), %llu "
 		    "folders, %llu links and others: all read to their end",
 		    (unsigned long long)w.files, fs_size_text(size, w.bytes),
 		    (unsigned long long)w.folders,
@@ -208,8 +210,8 @@ validate(const struct serve *s, struct err *e)
 	else
 		report_step(&r, "read",
 		    w.damaged > 0 ? REPORT_FAILED : REPORT_COULD_NOT,
-		    "%llu not readable, first %s",
-		    (unsigned long long)w.failed, w.where);
+		    "%llu not readable, first %s", (unsigned long long)w.failed,
+		    w.where);
 	json_object_set_new(r.doc, "files", json_integer((json_int_t)w.files));
 	json_object_set_new(r.doc, "bytes", json_integer((json_int_t)w.bytes));
 	return report_end(&r, e);
@@ -219,7 +221,8 @@ static int
 dump(const struct serve *s, struct err *e)
 {
 	(void)s;
-	return err_set(e, -EOPNOTSUPP, "plain files have no logical dump; "
+	return err_set(e, -EOPNOTSUPP,
+	    "plain files have no logical dump; "
 	    "use neap-restore extract");
 }
 

@@ -12,8 +12,8 @@
 #define JOBS_MAX 4
 
 static int
-databases(json_t **names, const struct boot *b, const struct copy *c,
-    struct err *e)
+databases(
+    json_t **names, const struct boot *b, const struct copy *c, struct err *e)
 {
 	SCOPED_CONN PGconn *conn = NULL;
 	SCOPED_RESULT PGresult *r = NULL;
@@ -21,13 +21,14 @@ databases(json_t **names, const struct boot *b, const struct copy *c,
 	if (conn_open_private(&conn, b->dir, c->superuser, "template1", e) < 0)
 		return e->code;
 	/* template0 takes no connections; pg_checksums reads it. */
-	if (conn_query(&r, conn, "SELECT datname FROM pg_database "
-		"WHERE datallowconn ORDER BY 1", e) < 0)
+	if (conn_query(&r, conn,
+		"SELECT datname FROM pg_database "
+		"WHERE datallowconn ORDER BY 1",
+		e) < 0)
 		return e->code;
 	*names = json_array();
 	for (int i = 0; i < PQntuples(r); i++)
-		json_array_append_new(*names,
-		    json_string(PQgetvalue(r, i, 0)));
+		json_array_append_new(*names, json_string(PQgetvalue(r, i, 0)));
 	return 0;
 }
 
@@ -37,16 +38,21 @@ install(PGconn *conn, struct err *e)
 {
 	char n[CONN_TEXT];
 
-	if (conn_value(conn, n, "SELECT count(*) FROM pg_available_extensions "
-		"WHERE name = 'amcheck'", e) < 0)
+	if (conn_value(conn, n,
+		"SELECT count(*) FROM pg_available_extensions "
+		"WHERE name = 'amcheck'",
+		e) < 0)
 		return e->code;
 	if (strcmp(n, "0") == 0)
-		return err_set(e, -ENOENT, "the extension amcheck is not "
+		return err_set(e, -ENOENT,
+		    "the extension amcheck is not "
 		    "installed on this host");
 	if (conn_do(conn, "SET default_transaction_read_only = off", e) < 0)
 		return e->code;
-	return conn_do(conn, "CREATE EXTENSION IF NOT EXISTS amcheck "
-	    "WITH SCHEMA pg_catalog", e);
+	return conn_do(conn,
+	    "CREATE EXTENSION IF NOT EXISTS amcheck "
+	    "WITH SCHEMA pg_catalog",
+	    e);
 }
 
 static int
@@ -62,8 +68,7 @@ install_all(const json_t *names, const struct boot *b, const struct copy *c,
 		if (conn_open_private(&conn, b->dir, c->superuser,
 			json_string_value(v), e) < 0 ||
 		    install(conn, e) < 0)
-			return err_wrap(e, "database %s",
-			    json_string_value(v));
+			return err_wrap(e, "database %s", json_string_value(v));
 	}
 	return 0;
 }
@@ -94,13 +99,16 @@ by_tool(const char *tool, const struct boot *b, const struct copy *c,
 	int status;
 
 	snprintf(jobs, sizeof jobs, "%ld",
-	    cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : cpus);
+	    cpus < 1          ? 1
+	    : cpus > JOBS_MAX ? JOBS_MAX
+			      : cpus);
 	if (serve_tool(&p, argv, &status, &e) < 0) {
 		snprintf(detail, CONN_TEXT, "%.900s", e.text);
 		return REPORT_COULD_NOT;
 	}
 	if (status == 0) {
-		snprintf(detail, CONN_TEXT, "pg_amcheck --all --heapallindexed "
+		snprintf(detail, CONN_TEXT,
+		    "pg_amcheck --all --heapallindexed "
 		    "--parent-check found nothing wrong");
 		return REPORT_PASSED;
 	}
@@ -124,14 +132,17 @@ by_query(const json_t *names, const struct boot *b, const struct copy *c,
 
 		if (conn_open_private(&conn, b->dir, c->superuser,
 			json_string_value(v), &e) < 0 ||
-		    conn_value(conn, schema, "SELECT quote_ident(n.nspname) "
+		    conn_value(conn, schema,
+			"SELECT quote_ident(n.nspname) "
 			"FROM pg_extension x JOIN pg_namespace n "
 			"ON n.oid = x.extnamespace "
-			"WHERE x.extname = 'amcheck'", &e) < 0) {
+			"WHERE x.extname = 'amcheck'",
+			&e) < 0) {
 			snprintf(detail, CONN_TEXT, "%.900s", e.text);
 			return REPORT_COULD_NOT;
 		}
-		sql = mem_printf("SELECT count(*) FROM (SELECT "
+		sql = mem_printf(
+		    "SELECT count(*) FROM (SELECT "
 		    "%s.bt_index_parent_check(i.indexrelid, true) "
 		    "FROM pg_index i JOIN pg_class k ON k.oid = i.indexrelid "
 		    "JOIN pg_am a ON a.oid = k.relam WHERE a.amname = 'btree' "
@@ -147,8 +158,10 @@ by_query(const json_t *names, const struct boot *b, const struct copy *c,
 		}
 		indexes += strtoll(n, NULL, 10);
 	}
-	snprintf(detail, CONN_TEXT, "bt_index_parent_check: %lld indexes and "
-	    "their tables have nothing wrong", indexes);
+	snprintf(detail, CONN_TEXT,
+	    "bt_index_parent_check: %lld indexes and "
+	    "their tables have nothing wrong",
+	    indexes);
 	return REPORT_PASSED;
 }
 
@@ -161,8 +174,7 @@ amcheck_run(const struct boot *b, const struct copy *c, char detail[CONN_TEXT])
 
 	if (databases(&names, b, c, &e) < 0 ||
 	    install_all(names, b, c, &e) < 0) {
-		snprintf(detail, CONN_TEXT, "not run, because: %.900s",
-		    e.text);
+		snprintf(detail, CONN_TEXT, "not run, because: %.900s", e.text);
 		return REPORT_COULD_NOT;
 	}
 	return tool != NULL ? by_tool(tool, b, c, detail)

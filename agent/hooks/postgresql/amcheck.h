@@ -11,7 +11,7 @@
 #include "agent/hooks/report.h"
 
 /* REPORT_PASSED, _FAILED or _COULD_NOT, and why, in `detail`. */
-enum report_result amcheck_run(const struct boot *b, const struct copy *c,
-    char detail[CONN_TEXT]);
+enum report_result amcheck_run(
+    const struct boot *b, const struct copy *c, char detail[CONN_TEXT]);
 
 #endif

@@ -75,8 +75,10 @@ bindir_find(char **dir, int major, const char *configured, struct err *e)
 
 	if (configured != NULL) {
 		if (!fits(configured, major))
-			return err_set(e, -ENOENT, "bindir %s: no postgres %d "
-			    "there", configured, major);
+			return err_set(e, -ENOENT,
+			    "bindir %s: no postgres %d "
+			    "there",
+			    configured, major);
 		*dir = mem_str(configured);
 		return 0;
 	}
@@ -93,7 +95,9 @@ bindir_find(char **dir, int major, const char *configured, struct err *e)
 	}
 	if (on_path(dir, major))
 		return 0;
-	return err_set(e, -ENOENT, "PostgreSQL %d is not installed on this "
+	return err_set(e, -ENOENT,
+	    "PostgreSQL %d is not installed on this "
 	    "host: a copy starts only with the programs of its own major "
-	    "version (or set connection.bindir)", major);
+	    "version (or set connection.bindir)",
+	    major);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/hooks/postgresql/boot.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -91,16 +92,19 @@ put_files(const struct copy *c, const char *dir, struct err *e)
 }
 
 static int
-make_dir(struct boot *b, const struct copy *c, const struct serve *s,
-    struct err *e)
+make_dir(
+    struct boot *b, const struct copy *c, const struct serve *s, struct err *e)
 {
 	struct sockaddr_un un;
 	SCOPED_FREE char *dir = fs_join(s->run, "pg-XXXXXX");
 	SCOPED_FREE char *logs = NULL;
 
+	assert(b->dir == NULL && b->log == NULL);
 	if (strlen(dir) + strlen("/.s.PGSQL.5432") >= sizeof un.sun_path)
-		return err_set(e, -EINVAL, "--run %s: too long for a socket "
-		    "path of %zu bytes", s->run, sizeof un.sun_path);
+		return err_set(e, -EINVAL,
+		    "--run %s: too long for a socket "
+		    "path of %zu bytes",
+		    s->run, sizeof un.sun_path);
 	if (mkdtemp(dir) == NULL) /* mode 0700 */
 		return err_sys(e, errno, "make a folder in %s", s->run);
 	logs = fs_join(dir, "log");
@@ -108,11 +112,9 @@ make_dir(struct boot *b, const struct copy *c, const struct serve *s,
 		return err_sys(e, errno, "make %s", logs);
 	if (put_files(c, dir, e) < 0)
 		return e->code;
-	if (geteuid() == 0 && (chown(logs, c->uid, c->gid) < 0 ||
-				  chown(dir, c->uid, c->gid) < 0))
+	if (geteuid() == 0 &&
+	    (chown(logs, c->uid, c->gid) < 0 || chown(dir, c->uid, c->gid) < 0))
 		return err_sys(e, errno, "give %s to its user", dir);
-	free(b->dir);
-	free(b->log);
 	b->log = fs_join(logs, "server.log");
 	b->dir = TAKE(dir);
 	return 0;
@@ -155,16 +157,20 @@ why_not(struct boot *b, int status, struct err *e)
 	struct err ignored = ERR_NONE;
 
 	if (serverlog_read(&b->said, b->log, &ignored) < 0)
-		return err_set(e, -EIO, "the server did not start (exit status "
-		    "%d): %s", status, said);
+		return err_set(e, -EIO,
+		    "the server did not start (exit status "
+		    "%d): %s",
+		    status, said);
 	if (b->said.surroundings[0] != '\0')
 		return err_set(e, -EIO, "the server did not start: %s",
 		    b->said.surroundings);
 	if (b->said.damage[0] != '\0')
 		return err_set(e, -EBADMSG, "the server did not start: %s",
 		    b->said.damage);
-	return err_set(e, -EIO, "the server did not start (exit status %d): "
-	    "%s", status, b->said.fatal[0] ? b->said.fatal : said);
+	return err_set(e, -EIO,
+	    "the server did not start (exit status %d): "
+	    "%s",
+	    status, b->said.fatal[0] ? b->said.fatal : said);
 }
 
 static int
@@ -180,8 +186,10 @@ wait_ready(struct boot *b, const struct copy *c, int64_t since, struct err *e)
 		if (ready(b, c))
 			break;
 		if (now - since > BOOT_MS)
-			return err_set(e, -ETIMEDOUT, "the server is not ready "
-			    "after %lld minutes", BOOT_MS / 60000);
+			return err_set(e, -ETIMEDOUT,
+			    "the server is not ready "
+			    "after %lld minutes",
+			    BOOT_MS / 60000);
 	}
 	b->boot_ms = clock_mono_ms() - since;
 	return serverlog_read(&b->said, b->log, e);
@@ -217,8 +225,8 @@ start(struct boot *b, const struct copy *c, const struct serve *s,
 }
 
 int
-boot_start(struct boot *b, const struct copy *c, const struct serve *s,
-    struct err *e)
+boot_start(
+    struct boot *b, const struct copy *c, const struct serve *s, struct err *e)
 {
 	const char *preload = copy_probed(s, "shared_preload_libraries");
 	int rc;
@@ -260,8 +268,8 @@ boot_fini(struct boot *b)
 
 	if (b->server.pid > 0) {
 		kill(b->server.pid, SIGQUIT); /* "immediate" */
-		process_wait(&b->server, clock_mono_ms() + 5000, &status,
-		    &ignored);
+		process_wait(
+		    &b->server, clock_mono_ms() + 5000, &status, &ignored);
 	}
 	process_fini(&b->server);
 	b->server = (struct process)PROCESS_NONE;

@@ -14,7 +14,7 @@ struct boot {
 	struct process server;
 	char *dir; /* private: socket, settings */
 	char *log;
-	int64_t boot_ms; /* from its start to its "ready" */
+	int64_t boot_ms;       /* from its start to its "ready" */
 	struct serverlog said; /* during the boot */
 };
 
@@ -24,8 +24,8 @@ struct boot {
 	}
 
 /* -EBADMSG: the data keeps it from starting; others: something else does. */
-int boot_start(struct boot *b, const struct copy *c, const struct serve *s,
-    struct err *e);
+int boot_start(
+    struct boot *b, const struct copy *c, const struct serve *s, struct err *e);
 /* In order, with a last checkpoint. */
 int boot_stop(struct boot *b, struct err *e);
 void boot_fini(struct boot *b); /* at once */

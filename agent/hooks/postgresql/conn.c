@@ -84,11 +84,11 @@ conn_open(PGconn **out, const struct serve *s, struct err *e)
 	struct params p = {.n = 0};
 	const char *socket = jdoc_str(conf, "socket", NULL);
 
-	snprintf(number, sizeof number, "%lld",
-	    (long long)json_integer_value(port));
+	snprintf(
+	    number, sizeof number, "%lld", (long long)json_integer_value(port));
 	add(&p, "host", socket ? socket : jdoc_str(conf, "host", NULL));
-	add(&p, "port", json_is_integer(port) ? number
-					      : json_string_value(port));
+	add(&p, "port",
+	    json_is_integer(port) ? number : json_string_value(port));
 	add(&p, "user", jdoc_str(conf, "user", NULL));
 	add(&p, "dbname", jdoc_str(conf, "database", "postgres"));
 	add(&p, "passfile", jdoc_str(conf, "passfile", NULL));
@@ -125,8 +125,8 @@ checked(PGresult *r, PGconn *c, const char *sql, struct err *e)
 		code = -EACCES;
 	if (state != NULL && strcmp(state, "57014") == 0)
 		code = -ETIMEDOUT;
-	return err_set(e, code, "%.200s: %s", sql,
-	    conn_message(PQerrorMessage(c)));
+	return err_set(
+	    e, code, "%.200s: %s", sql, conn_message(PQerrorMessage(c)));
 }
 
 int
@@ -149,16 +149,16 @@ conn_do(PGconn *c, const char *sql, struct err *e)
 }
 
 static int
-one_value(char out[CONN_TEXT], const PGresult *r, const char *sql,
-    struct err *e)
+one_value(
+    char out[CONN_TEXT], const PGresult *r, const char *sql, struct err *e)
 {
 	if (PQntuples(r) != 1 || PQnfields(r) != 1)
-		return err_set(e, -EIO, "%.200s: %d rows, not one", sql,
-		    PQntuples(r));
+		return err_set(
+		    e, -EIO, "%.200s: %d rows, not one", sql, PQntuples(r));
 	if (PQgetlength(r, 0, 0) >= CONN_TEXT)
 		return err_set(e, -EIO, "%.200s: a value of %d bytes", sql,
 		    PQgetlength(r, 0, 0));
-	strcpy(out, PQgetvalue(r, 0, 0));
+	memcpy(out, PQgetvalue(r, 0, 0), (size_t)PQgetlength(r, 0, 0) + 1);
 	return 0;
 }
 

@@ -35,8 +35,7 @@ int conn_query(PGresult **out, PGconn *c, const char *sql, struct err *e);
 /* No result wanted. -EACCES: no right to; -ETIMEDOUT: statement_timeout. */
 int conn_do(PGconn *c, const char *sql, struct err *e);
 /* The only value of the only row; "" for NULL. */
-int conn_value(PGconn *c, char out[CONN_TEXT], const char *sql,
-    struct err *e);
+int conn_value(PGconn *c, char out[CONN_TEXT], const char *sql, struct err *e);
 /* As conn_value, with $1. */
 int conn_value1(PGconn *c, char out[CONN_TEXT], const char *sql,
     const char *arg, struct err *e);

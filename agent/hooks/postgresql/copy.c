@@ -65,25 +65,28 @@ find_data(struct copy *c, const struct serve *s, struct err *e)
 		    path == NULL)
 			path = jdoc_str(v, "path", NULL);
 	if (path == NULL || path[0] != '/')
-		return err_set(e, -EINVAL, "the settings hold no \"probe\" "
+		return err_set(e, -EINVAL,
+		    "the settings hold no \"probe\" "
 		    "with a path of role \"data\": it is the document that the "
 		    "backup's probe gave");
 	c->data = serve_clone_path(s, path);
 	if (stat(c->data, &st) < 0)
-		return err_sys(e, errno, "the copy's data directory %s",
-		    c->data);
+		return err_sys(
+		    e, errno, "the copy's data directory %s", c->data);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, -EBADMSG, "%s is not a folder", c->data);
 	c->uid = st.st_uid;
 	c->gid = st.st_gid;
 	if (c->uid == 0)
-		return err_set(e, -EINVAL, "%s belongs to root, as which "
+		return err_set(e, -EINVAL,
+		    "%s belongs to root, as which "
 		    "PostgreSQL does not run: restore the owners too",
 		    c->data);
 	if (geteuid() != 0 && geteuid() != c->uid)
-		return err_set(e, -EACCES, "%s belongs to user %u: run the "
-		    "check as root or as that user", c->data,
-		    (unsigned)c->uid);
+		return err_set(e, -EACCES,
+		    "%s belongs to user %u: run the "
+		    "check as root or as that user",
+		    c->data, (unsigned)c->uid);
 	return 0;
 }
 
@@ -138,38 +141,41 @@ read_control(struct copy *c, struct err *e)
 	int status, rc;
 
 	if (tool == NULL)
-		return err_set(e, -ENOENT, "no pg_controldata in %s",
-		    c->bindir);
+		return err_set(
+		    e, -ENOENT, "no pg_controldata in %s", c->bindir);
 	rc = serve_tool(&p, argv, &status, e);
 	if (rc < 0)
 		return rc;
 	if (status != 0)
-		return err_set(e, -EBADMSG, "pg_controldata: %s",
-		    process_complaint(&p));
+		return err_set(
+		    e, -EBADMSG, "pg_controldata: %s", process_complaint(&p));
 	buf_put_u8(&p.stdout_text, 0);
 	/* It prints the numbers all the same, under this warning. */
 	if (strstr((char *)p.stdout_text.data, "WARNING") != NULL ||
 	    p.stderr_text.len > 0)
-		return err_set(e, -EBADMSG, "pg_controldata: the control file "
+		return err_set(e, -EBADMSG,
+		    "pg_controldata: the control file "
 		    "does not match its checksum: %s",
 		    p.stderr_text.len ? process_complaint(&p) : "see it");
 	c->control = parse_control((char *)p.stdout_text.data);
 	if (copy_control(c, "Database system identifier")[0] == '\0')
-		return err_set(e, -EBADMSG,
-		    "pg_controldata names no system identifier");
+		return err_set(
+		    e, -EBADMSG, "pg_controldata names no system identifier");
 	return 0;
 }
 
 static int
 check_identity(const struct copy *c, const struct serve *s, struct err *e)
 {
-	const char *want = jdoc_str(json_object_get(s->config, "probe"),
-	    "instance", "");
+	const char *want =
+	    jdoc_str(json_object_get(s->config, "probe"), "instance", "");
 	const char *have = copy_control(c, "Database system identifier");
 
 	if (want[0] != '\0' && strcmp(want, have) != 0)
-		return err_set(e, -EBADMSG, "the copy is of system %s, the "
-		    "backup was of %s", have, want);
+		return err_set(e, -EBADMSG,
+		    "the copy is of system %s, the "
+		    "backup was of %s",
+		    have, want);
 	return 0;
 }
 
@@ -214,8 +220,8 @@ copy_fini(struct copy *c)
 static int
 open_folder(const struct copy *c, int dirfd, const char *name, struct err *e)
 {
-	int fd = openat(dirfd, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return err_sys(e, errno, "%s: open folder %s", c->data, name);
@@ -279,27 +285,31 @@ turn_link(const struct copy *c, const struct serve *s, int data,
 		return err_sys(e, errno, "%s/%s", c->data, rel);
 	target[n] = '\0';
 	if (target[0] != '/')
-		return err_set(e, -EPERM, "%s/%s: a link to %s, which is not "
-		    "absolute", c->data, rel, target);
+		return err_set(e, -EPERM,
+		    "%s/%s: a link to %s, which is not "
+		    "absolute",
+		    c->data, rel, target);
 	place = link_place(s, rel, target);
 	real = fs_real(place, e);
 	clone = fs_real(s->clone, e);
 	if (real == NULL || clone == NULL)
 		return err_wrap(e, "%s/%s is not in the copy", c->data, rel);
 	if (!fs_below(real, clone))
-		return err_set(e, -EPERM, "%s/%s: %s leads to %s, out of the "
-		    "copy", c->data, rel, place, real);
+		return err_set(e, -EPERM,
+		    "%s/%s: %s leads to %s, out of the "
+		    "copy",
+		    c->data, rel, place, real);
 	if (strcmp(target, place) == 0)
 		return 0;
 	if (unlinkat(data, rel, 0) < 0 || symlinkat(place, data, rel) < 0)
-		return err_sys(e, errno, "%s/%s: point it at %s", c->data, rel,
-		    place);
+		return err_sys(
+		    e, errno, "%s/%s: point it at %s", c->data, rel, place);
 	return 0;
 }
 
 static int
-turn_tablespaces(const struct copy *c, const struct serve *s, int data,
-    struct err *e)
+turn_tablespaces(
+    const struct copy *c, const struct serve *s, int data, struct err *e)
 {
 	int fd = open_folder(c, data, "pg_tblspc", e), rc = 0;
 	struct dirent *de;
@@ -347,7 +357,8 @@ no_way_back(const struct copy *c, const struct serve *s, struct err *e)
 		return e->code;
 	buf_put_u8(&p.stdout_text, 0);
 	if (strstr((char *)p.stdout_text.data, "CREATE") != NULL)
-		return err_set(e, -EPERM, "the copy's log creates a "
+		return err_set(e, -EPERM,
+		    "the copy's log creates a "
 		    "tablespace at its live path: start it only inside the "
 		    "sandbox of neap-restore check");
 	return 0;
@@ -364,8 +375,8 @@ copy_prepare(const struct copy *c, const struct serve *s, struct err *e)
 		return err_sys(e, errno, "open %s", c->data);
 	for (size_t i = 0; i < MEM_COUNT(old); i++)
 		if (unlinkat(data, old[i], 0) < 0 && errno != ENOENT)
-			return err_sys(e, errno, "remove %s/%s", c->data,
-			    old[i]);
+			return err_sys(
+			    e, errno, "remove %s/%s", c->data, old[i]);
 	if (empty_folder(c, data, "pg_replslot", e) < 0 ||
 	    turn_tablespaces(c, s, data, e) < 0 ||
 	    turn_link(c, s, data, "pg_wal", e) < 0)

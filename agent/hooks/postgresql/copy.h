@@ -9,11 +9,11 @@
 #include "agent/hooks/serve.h"
 
 struct copy {
-	char *data;	 /* the data directory below --clone */
-	char *bindir;	 /* of the same major version */
+	char *data;      /* the data directory below --clone */
+	char *bindir;    /* of the same major version */
 	char *superuser; /* the role to connect as */
 	int major;
-	uid_t uid;	 /* of the owner; the server runs as it */
+	uid_t uid; /* of the owner; the server runs as it */
 	gid_t gid;
 	json_t *control; /* what pg_controldata says: {"label": "value"} */
 };

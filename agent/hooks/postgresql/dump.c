@@ -13,8 +13,8 @@ run_dump(const struct boot *b, const struct copy *c, const struct serve *s,
 	const char *name = s->database ? "pg_dump" : "pg_dumpall";
 	SCOPED_FREE char *tool = copy_tool(c, name);
 	SCOPED_FREE char *file = mem_printf("--file=%s", s->output);
-	SCOPED_FREE char *db = mem_printf("--dbname=%s",
-	    s->database ? s->database : "");
+	SCOPED_FREE char *db =
+	    mem_printf("--dbname=%s", s->database ? s->database : "");
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	const char *one[] = {tool, "-h", b->dir, "-p", "5432", "-U",
 	    c->superuser, file, "--format=custom", db, NULL};

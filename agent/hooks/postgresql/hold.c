@@ -17,11 +17,14 @@ checkpoint(PGconn *c, json_t *notes, struct err *e)
 	int rc = conn_do(c, "CHECKPOINT", &why);
 
 	if (rc == -EACCES)
-		serve_note(notes, "no CHECKPOINT: the role may not; grant it "
+		serve_note(notes,
+		    "no CHECKPOINT: the role may not; grant it "
 		    "pg_checkpoint (15 and later), or recovery takes longer");
 	else if (rc == -ETIMEDOUT)
-		serve_note(notes, "the CHECKPOINT was not done after %d s; "
-		    "recovery takes longer", CHECKPOINT_MS / 1000);
+		serve_note(notes,
+		    "the CHECKPOINT was not done after %d s; "
+		    "recovery takes longer",
+		    CHECKPOINT_MS / 1000);
 	else if (rc < 0)
 		return err_copy(e, &why);
 	return 0;

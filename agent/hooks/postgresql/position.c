@@ -2,7 +2,7 @@
 #include "agent/hooks/postgresql/position.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/core/jdoc.h"
@@ -22,14 +22,13 @@ row(json_t **out, PGconn *c, const char *sql, struct err *e)
 	if (conn_query(&r, c, sql, e) < 0)
 		return e->code;
 	if (PQntuples(r) != 1)
-		return err_set(e, -EIO, "%.200s: %d rows, not one", sql,
-		    PQntuples(r));
+		return err_set(
+		    e, -EIO, "%.200s: %d rows, not one", sql, PQntuples(r));
 	o = json_object();
 	for (int i = 0; i < PQnfields(r); i++)
 		json_object_set_new(o, PQfname(r, i),
-		    PQgetisnull(r, 0, i)
-			? json_null()
-			: jdoc_new_str(PQgetvalue(r, 0, i)));
+		    PQgetisnull(r, 0, i) ? json_null()
+					 : jdoc_new_str(PQgetvalue(r, 0, i)));
 	*out = o;
 	return 0;
 }
@@ -41,7 +40,8 @@ position_read(json_t **position, PGconn *c, struct err *e)
 	    "SELECT s.system_identifier, k.timeline_id AS timeline, "
 	    "k.redo_lsn, k.checkpoint_lsn, " LSN_SQL " AS lsn, "
 	    "CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END "
-	    "AS role FROM pg_control_system() s, pg_control_checkpoint() k", e);
+	    "AS role FROM pg_control_system() s, pg_control_checkpoint() k",
+	    e);
 }
 
 int
@@ -67,20 +67,33 @@ position_add_durable(json_t *position, PGconn *c, struct err *e)
 			return e->code;
 	}
 	if (lsn[0] != '\0')
-		json_object_set_new(position, "durable_lsn",
-		    json_string(lsn));
+		json_object_set_new(position, "durable_lsn", json_string(lsn));
 	return 0;
+}
+
+/* Up to eight hex digits; where they end, or NULL. */
+static const char *
+half(uint64_t *value, const char *text)
+{
+	size_t n = strspn(text, "0123456789abcdefABCDEF");
+
+	if (n < 1 || n > 8)
+		return NULL;
+	*value = strtoul(text, NULL, 16);
+	return text + n;
 }
 
 int
 position_parse(uint64_t *lsn, const char *text)
 {
-	unsigned high, low;
-	int used = 0;
+	uint64_t high, low;
 
-	if (sscanf(text, "%8x/%8x%n", &high, &low, &used) != 2 ||
-	    text[used] != '\0')
+	text = half(&high, text);
+	if (text == NULL || *text != '/')
 		return -EINVAL;
-	*lsn = (uint64_t)high << 32 | low;
+	text = half(&low, text + 1);
+	if (text == NULL || *text != '\0')
+		return -EINVAL;
+	*lsn = high << 32 | low;
 	return 0;
 }

@@ -14,9 +14,9 @@ static const char *const surroundings[] = {"No space left on device",
     "Read-only file system", "Cannot allocate memory", "out of memory",
     "could not map anonymous shared memory", "could not create shared memory",
     "could not create semaphores", "could not load library",
-    "could not access file \"$libdir", "could not bind",
-    "could not create any", "unrecognized configuration parameter",
-    "invalid value for parameter", "Too many open files"};
+    "could not access file \"$libdir", "could not bind", "could not create any",
+    "unrecognized configuration parameter", "invalid value for parameter",
+    "Too many open files"};
 
 static const char *const damage[] = {"PANIC:", "invalid page in block",
     "page verification failed", "could not read block",
@@ -78,8 +78,8 @@ look_at(struct serverlog *l, const char *line)
 	if (any(line, surroundings, MEM_COUNT(surroundings)))
 		keep(l->surroundings, line);
 	else if (any(line, damage, MEM_COUNT(damage)) ||
-	    (serious && strstr(line, "could not open file") != NULL &&
-		strstr(line, "No such file") != NULL))
+		 (serious && strstr(line, "could not open file") != NULL &&
+		     strstr(line, "No such file") != NULL))
 		keep(l->damage, line);
 	if (serious)
 		keep(l->fatal, line);

@@ -11,15 +11,6 @@
 #include "agent/hooks/postgresql/position.h"
 #include "agent/hooks/report.h"
 
-/* An error as a step: damage where its code says so. */
-static void
-step_error(struct report *r, const char *name, const struct err *e)
-{
-	report_step(r, name,
-	    e->code == -EBADMSG ? REPORT_FAILED : REPORT_COULD_NOT, "%s",
-	    e->text);
-}
-
 static void
 check_recovery(struct report *r, const struct boot *b, const struct copy *c)
 {
@@ -40,18 +31,19 @@ check_recovery(struct report *r, const struct boot *b, const struct copy *c)
 		    "ready after %lld ms, of which crash recovery took %lld",
 		    (long long)b->boot_ms, (long long)redo);
 	else
-		report_step(r, "boot", REPORT_FAILED, "the copy was running "
+		report_step(r, "boot", REPORT_FAILED,
+		    "the copy was running "
 		    "when it was taken, but the log shows no \"%s\"",
 		    l->redo_starts ? "redo done" : "redo starts");
 }
 
 /* What was flushed before the snapshot must be there after recovery. */
 static void
-check_position(struct report *r, PGconn *conn, const struct copy *c,
-    const struct serve *s)
+check_position(
+    struct report *r, PGconn *conn, const struct copy *c, const struct serve *s)
 {
-	const char *want = jdoc_str(json_object_get(s->config, "position"),
-	    "durable_lsn", NULL);
+	const char *want = jdoc_str(
+	    json_object_get(s->config, "position"), "durable_lsn", NULL);
 	char have[CONN_TEXT];
 	struct err e = ERR_NONE;
 	uint64_t want_lsn, have_lsn;
@@ -62,20 +54,23 @@ check_position(struct report *r, PGconn *conn, const struct copy *c,
 		return;
 	}
 	/* The checkpoint after recovery begins where the log ended. */
-	if (conn_value(conn, have, copy_was_stopped(c)
-			? "SELECT pg_current_wal_insert_lsn()"
-			: "SELECT redo_lsn FROM pg_control_checkpoint()",
+	if (conn_value(conn, have,
+		copy_was_stopped(c)
+		    ? "SELECT pg_current_wal_insert_lsn()"
+		    : "SELECT redo_lsn FROM pg_control_checkpoint()",
 		&e) < 0) {
-		step_error(r, "position", &e);
+		report_error(r, "position", &e);
 		return;
 	}
 	if (position_parse(&have_lsn, have) < 0)
 		report_step(r, "position", REPORT_COULD_NOT,
 		    "\"%.40s\" is no position", have);
 	else if (have_lsn < want_lsn)
-		report_step(r, "position", REPORT_FAILED, "recovery ended at "
+		report_step(r, "position", REPORT_FAILED,
+		    "recovery ended at "
 		    "%s, but %s was on disk before the snapshot: log is "
-		    "missing", have, want);
+		    "missing",
+		    have, want);
 	else
 		report_step(r, "position", REPORT_PASSED,
 		    "recovered to %s, at or past %s", have, want);
@@ -136,7 +131,7 @@ run_queries(struct report *r, const struct boot *b, const struct copy *c,
 		&e) < 0 ||
 	    conn_do(conn, "RESET search_path", &e) < 0 ||
 	    conn_do(conn, "SET default_transaction_read_only = on", &e) < 0) {
-		step_error(r, "queries", &e);
+		report_error(r, "queries", &e);
 		return;
 	}
 	json_array_foreach (queries, i, v) {
@@ -155,20 +150,20 @@ check_log(struct report *r, const struct boot *b)
 	struct err e = ERR_NONE;
 
 	if (serverlog_read(&l, b->log, &e) < 0)
-		step_error(r, "server log", &e);
+		report_error(r, "server log", &e);
 	else if (l.damage[0] != '\0')
 		report_step(r, "server log", REPORT_FAILED, "%s", l.damage);
 	else if (l.surroundings[0] != '\0')
-		report_step(r, "server log", REPORT_COULD_NOT, "%s",
-		    l.surroundings);
+		report_step(
+		    r, "server log", REPORT_COULD_NOT, "%s", l.surroundings);
 	else
-		report_step(r, "server log", REPORT_PASSED,
-		    "no sign of damage");
+		report_step(
+		    r, "server log", REPORT_PASSED, "no sign of damage");
 }
 
 static void
-check_sums(struct report *r, const struct copy *c, bool stopped,
-    bool amcheck_ran)
+check_sums(
+    struct report *r, const struct copy *c, bool stopped, bool amcheck_ran)
 {
 	SCOPED_FREE char *tool = copy_tool(c, "pg_checksums");
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
@@ -180,14 +175,15 @@ check_sums(struct report *r, const struct copy *c, bool stopped,
 		report_step(r, "checksums",
 		    amcheck_ran ? REPORT_SKIPPED : REPORT_COULD_NOT,
 		    "data checksums are not enabled%s",
-		    amcheck_ran ? "" : ", and amcheck did not run: nothing "
-				       "has read the whole database");
+		    amcheck_ran ? ""
+				: ", and amcheck did not run: nothing "
+				  "has read the whole database");
 	} else if (!stopped || tool == NULL) {
 		report_step(r, "checksums", REPORT_COULD_NOT, "%s",
 		    tool ? "the server was not stopped in order"
 			 : "there is no pg_checksums");
 	} else if (serve_tool(&p, argv, &status, &e) < 0) {
-		step_error(r, "checksums", &e);
+		report_error(r, "checksums", &e);
 	} else if (status == 0) {
 		report_step(r, "checksums", REPORT_PASSED,
 		    "pg_checksums --check: every page of every file");
@@ -215,9 +211,8 @@ check_running(struct report *r, const struct boot *b, const struct copy *c,
 	    strcmp(copy_control(c, "Data page checksum version"), "0") != 0;
 
 	check_recovery(r, b, c);
-	if (conn_open_private(&conn, b->dir, c->superuser, "template1",
-		&e) < 0)
-		step_error(r, "connect", &e);
+	if (conn_open_private(&conn, b->dir, c->superuser, "template1", &e) < 0)
+		report_error(r, "connect", &e);
 	else
 		check_position(r, conn, c, s);
 	ran = amcheck_run(b, c, detail);
@@ -238,7 +233,7 @@ check_copy(struct report *r, const struct serve *s)
 	bool amcheck_ran, stopped;
 
 	if (copy_open(&c, s, &e) < 0) {
-		step_error(r, "control", &e);
+		report_error(r, "control", &e);
 		return;
 	}
 	json_object_set_new(r->doc, "version", json_integer(c.major));
@@ -246,11 +241,11 @@ check_copy(struct report *r, const struct serve *s)
 	    copy_control(&c, "Database system identifier"),
 	    copy_control(&c, "Database cluster state"));
 	if (copy_prepare(&c, s, &e) < 0) {
-		step_error(r, "prepare", &e);
+		report_error(r, "prepare", &e);
 		return;
 	}
 	if (boot_start(&b, &c, s, &e) < 0) {
-		step_error(r, "boot", &e);
+		report_error(r, "boot", &e);
 		return;
 	}
 	amcheck_ran = check_running(r, &b, &c, s);
@@ -258,7 +253,7 @@ check_copy(struct report *r, const struct serve *s)
 	if (stopped)
 		report_step(r, "stop", REPORT_PASSED, "stopped in order");
 	else
-		step_error(r, "stop", &e);
+		report_error(r, "stop", &e);
 	check_log(r, &b);
 	check_sums(r, &c, stopped, amcheck_ran);
 }

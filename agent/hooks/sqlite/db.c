@@ -46,16 +46,16 @@ db_error(sqlite3 *db, int code, const char *what, struct err *e)
 }
 
 int
-db_open(sqlite3 **out, const char *path, struct err *e)
+db_open(sqlite3 **db, const char *path, struct err *e)
 {
-	SCOPED_DB sqlite3 *db = NULL;
-	int code = sqlite3_open_v2(path, &db,
+	SCOPED_DB sqlite3 *made = NULL;
+	int code = sqlite3_open_v2(path, &made,
 	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL);
 
 	if (code != SQLITE_OK)
-		return db_error(db, code, path, e);
-	sqlite3_extended_result_codes(db, 1);
-	*out = TAKE(db);
+		return db_error(made, code, path, e);
+	sqlite3_extended_result_codes(made, 1);
+	*db = TAKE(made);
 	return 0;
 }
 
@@ -68,16 +68,16 @@ db_do(sqlite3 *db, const char *sql, struct err *e)
 }
 
 int
-db_prepare(sqlite3_stmt **out, sqlite3 *db, const char *sql, struct err *e)
+db_prepare(sqlite3_stmt **st, sqlite3 *db, const char *sql, struct err *e)
 {
-	sqlite3_stmt *st = NULL;
-	int code = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+	sqlite3_stmt *made = NULL;
+	int code = sqlite3_prepare_v2(db, sql, -1, &made, NULL);
 
 	if (code != SQLITE_OK)
 		return db_error(db, code, sql, e);
-	if (st == NULL)
+	if (made == NULL)
 		return err_set(e, -EINVAL, "\"%.300s\" is no statement", sql);
-	*out = st;
+	*st = made;
 	return 0;
 }
 

@@ -14,8 +14,7 @@ void db_finalize_scope(sqlite3_stmt **st);
 /* Read and write, never created. -EBADMSG: corrupt; -EBUSY: locked. */
 int db_open(sqlite3 **db, const char *path, struct err *e);
 int db_do(sqlite3 *db, const char *sql, struct err *e);
-int db_prepare(sqlite3_stmt **st, sqlite3 *db, const char *sql,
-    struct err *e);
+int db_prepare(sqlite3_stmt **st, sqlite3 *db, const char *sql, struct err *e);
 /* 1: a row; 0: no more. */
 int db_step(sqlite3_stmt *st, struct err *e);
 

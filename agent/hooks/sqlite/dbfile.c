@@ -16,7 +16,7 @@ static uint32_t
 be32(const uint8_t *p)
 {
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	    (uint32_t)p[2] << 8 | p[3];
+	       (uint32_t)p[2] << 8 | p[3];
 }
 
 static int
@@ -26,13 +26,15 @@ parse_header(struct dbfile *f, const uint8_t h[HEADER_LEN], struct err *e)
 	uint32_t page = (uint32_t)h[16] << 8 | h[17];
 
 	if (memcmp(h, magic, sizeof magic) != 0)
-		return err_set(e, -EBADMSG, "%s is not a SQLite database "
-		    "(or an encrypted one)", f->path);
+		return err_set(e, -EBADMSG,
+		    "%s is not a SQLite database "
+		    "(or an encrypted one)",
+		    f->path);
 	if (page == 1)
 		page = 65536; /* it does not fit into two bytes */
 	if (page < 512 || (page & (page - 1)) != 0)
-		return err_set(e, -EBADMSG, "%s: impossible page size %u",
-		    f->path, page);
+		return err_set(
+		    e, -EBADMSG, "%s: impossible page size %u", f->path, page);
 	f->page_size = page;
 	/* Bytes 18 and 19, write and read version: 2 is WAL. */
 	f->wal_mode = h[18] == 2 && h[19] == 2;
@@ -64,8 +66,8 @@ dbfile_open(struct dbfile *f, const char *path, struct err *e)
 		if (fd < 0 || fstat(fd, &st) < 0)
 			return err_sys(e, errno, "open %s", f->path);
 		if (!S_ISREG(st.st_mode))
-			return err_set(e, -EINVAL, "%s is not a regular file",
-			    f->path);
+			return err_set(
+			    e, -EINVAL, "%s is not a regular file", f->path);
 		f->size = (uint64_t)st.st_size;
 		if (f->size == 0)
 			return 0;

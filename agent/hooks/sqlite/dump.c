@@ -62,8 +62,10 @@ check_end(const char *path, struct err *e)
 	fclose(f);
 	tail[n] = '\0';
 	if (n < 8 || strcmp(tail + n - 8, "COMMIT;\n") != 0)
-		return err_set(e, -EBADMSG, "%s does not end in COMMIT: the "
-		    "database could not be read to its end", path);
+		return err_set(e, -EBADMSG,
+		    "%s does not end in COMMIT: the "
+		    "database could not be read to its end",
+		    path);
 	return 0;
 }
 
@@ -76,12 +78,15 @@ dump_clone(const struct serve *s, struct err *e)
 	int status, rc;
 
 	if (s->database != NULL)
-		return err_set(e, -EINVAL, "--database %s: a SQLite file is "
-		    "one database", s->database);
+		return err_set(e, -EINVAL,
+		    "--database %s: a SQLite file is "
+		    "one database",
+		    s->database);
 	if (copy_path(&path, s, e) < 0)
 		return e->code;
 	if (shell == NULL)
-		return err_set(e, -ENOENT, "no sqlite3 on the PATH: install "
+		return err_set(e, -ENOENT,
+		    "no sqlite3 on the PATH: install "
 		    "the package sqlite3 to dump");
 	quoted = quote(s->output);
 	output = mem_printf(".output %s", quoted);
@@ -92,7 +97,7 @@ dump_clone(const struct serve *s, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (status != 0 || p.stderr_text.len > 0)
-		return err_set(e, -EIO, "sqlite3 .dump: %s",
-		    process_complaint(&p));
+		return err_set(
+		    e, -EIO, "sqlite3 .dump: %s", process_complaint(&p));
 	return check_end(s->output, e);
 }

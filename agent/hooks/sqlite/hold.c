@@ -20,8 +20,8 @@ hold_nothing(const struct serve *s, const char *path, struct err *e)
 
 	if (dbfile_open(&f, path, e) < 0)
 		return e->code;
-	position = json_pack("{s:I}", "change_counter",
-	    (json_int_t)f.change_counter);
+	position =
+	    json_pack("{s:I}", "change_counter", (json_int_t)f.change_counter);
 	if (serve_hold(&h, s, "atomic", position, NULL, e) < 0)
 		return e->code;
 	return serve_released(&h, NULL, NULL, e);

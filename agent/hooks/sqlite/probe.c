@@ -50,10 +50,11 @@ refuse_network(json_t *refuse, const char *path)
 	}
 	for (size_t i = 0; i < MEM_COUNT(far); i++)
 		if ((uint32_t)fs.f_type == (uint32_t)far[i].magic)
-			serve_note(refuse, "%s lies on %s, where this host "
+			serve_note(refuse,
+			    "%s lies on %s, where this host "
 			    "can take no snapshot and SQLite's locks may not "
-			    "hold; move it to a local file system", path,
-			    far[i].name);
+			    "hold; move it to a local file system",
+			    path, far[i].name);
 }
 
 /* A link to elsewhere would be frozen at another instant than the database. */
@@ -65,11 +66,15 @@ refuse_sidecar(json_t *refuse, const struct dbfile *f, const char *side)
 	if (lstat(side, &st) < 0)
 		return;
 	if (S_ISLNK(st.st_mode))
-		serve_note(refuse, "%s is a link; SQLite's log must lie beside "
-		    "its database: replace the link by the file", side);
+		serve_note(refuse,
+		    "%s is a link; SQLite's log must lie beside "
+		    "its database: replace the link by the file",
+		    side);
 	else if (stat(f->path, &db) < 0 || db.st_dev != st.st_dev)
-		serve_note(refuse, "%s is on another file system than %s; put "
-		    "both in one folder", side, f->path);
+		serve_note(refuse,
+		    "%s is on another file system than %s; put "
+		    "both in one folder",
+		    side, f->path);
 }
 
 /*
@@ -79,8 +84,8 @@ refuse_sidecar(json_t *refuse, const struct dbfile *f, const char *side)
 static void
 note_super_journal(json_t *notes, const struct dbfile *f)
 {
-	static const uint8_t magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1,
-	    0x63, 0xd7};
+	static const uint8_t magic[8] = {
+	    0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
 	SCOPED_FD int fd = open(f->journal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	uint8_t tail[16];
 	struct stat st;
@@ -90,9 +95,11 @@ note_super_journal(json_t *notes, const struct dbfile *f)
 	    fs_pread(fd, tail, 16, (uint64_t)st.st_size - 16, &ignored) < 0)
 		return;
 	if (memcmp(tail + 8, magic, 8) == 0)
-		serve_note(notes, "%s belongs to a transaction over several "
+		serve_note(notes,
+		    "%s belongs to a transaction over several "
 		    "attached databases: only a snapshot that holds them all "
-		    "is one instant for all", f->journal);
+		    "is one instant for all",
+		    f->journal);
 }
 
 static json_t *
@@ -120,8 +127,7 @@ fill(json_t *doc, const struct dbfile *f)
 	    json_pack("{s:s, s:i, s:b, s:b, s:b}", "journal_mode",
 		f->wal_mode ? "wal" : "rollback", "schema_cookie",
 		(int)f->schema_cookie, "wal_present", f->has_wal,
-		"journal_present", f->has_journal, "shm_present",
-		f->has_shm));
+		"journal_present", f->has_journal, "shm_present", f->has_shm));
 	json_object_set_new(doc, "position", position(f));
 	refuse_network(refuse, f->path);
 	refuse_sidecar(refuse, f, f->wal);
@@ -129,8 +135,10 @@ fill(json_t *doc, const struct dbfile *f)
 	if (f->has_journal)
 		note_super_journal(notes, f);
 	if (f->size == 0)
-		serve_note(notes, "%s is empty: a database in which nothing "
-		    "was created", f->path);
+		serve_note(notes,
+		    "%s is empty: a database in which nothing "
+		    "was created",
+		    f->path);
 }
 
 int
@@ -156,7 +164,9 @@ probe_file(const struct serve *s, struct err *e)
 	json_object_set_new(doc, "instance", jdoc_new_str(f.path));
 	fill(doc, &f);
 	if (rc == -EBADMSG)
-		serve_note(json_object_get(doc, "refuse"), "%s; correct "
-		    "\"path\", or use engine files", e->text);
+		serve_note(json_object_get(doc, "refuse"),
+		    "%s; correct "
+		    "\"path\", or use engine files",
+		    e->text);
 	return serve_print(doc, e);
 }

@@ -15,14 +15,6 @@
 #include "agent/hooks/sqlite/db.h"
 #include "agent/hooks/sqlite/dbfile.h"
 
-static void
-step_error(struct report *r, const char *name, const struct err *e)
-{
-	report_step(r, name,
-	    e->code == -EBADMSG ? REPORT_FAILED : REPORT_COULD_NOT, "%s",
-	    e->text);
-}
-
 /* A PRAGMA whose rows are complaints; `good` is the row that is none. */
 static void
 check_pragma(struct report *r, sqlite3 *db, const char *name, const char *sql,
@@ -41,11 +33,11 @@ check_pragma(struct report *r, sqlite3 *db, const char *name, const char *sql,
 		if (good != NULL && text != NULL && strcmp(text, good) == 0)
 			continue;
 		if (bad++ == 0)
-			snprintf(first, sizeof first, "%s",
-			    text ? text : "null");
+			snprintf(
+			    first, sizeof first, "%s", text ? text : "null");
 	}
 	if (rc < 0)
-		step_error(r, name, &e);
+		report_error(r, name, &e);
 	else if (bad > 0)
 		report_step(r, name, REPORT_FAILED, "%u complaints, first: %s",
 		    bad, first);
@@ -83,7 +75,8 @@ run_query(struct report *r, sqlite3 *db, const char *sql)
 		return;
 	}
 	if (rc == 0 || sqlite3_column_count(st) < 1) {
-		report_step(r, name, REPORT_FAILED, "no row; one row with a "
+		report_step(r, name, REPORT_FAILED,
+		    "no row; one row with a "
 		    "true first column is wanted");
 		return;
 	}
@@ -111,7 +104,7 @@ run_queries(struct report *r, sqlite3 *db, const struct serve *s)
 		return;
 	}
 	if (db_do(db, "PRAGMA query_only = on", &e) < 0)
-		step_error(r, "queries", &e);
+		report_error(r, "queries", &e);
 	json_array_foreach (queries, i, v) {
 		if (json_is_string(v))
 			run_query(r, db, json_string_value(v));
@@ -136,21 +129,23 @@ recover(struct report *r, sqlite3 **db, const char *path)
 	if (rc == 0)
 		rc = db_open(db, path, &e);
 	if (rc == 0)
-		rc = db_do(*db, "BEGIN IMMEDIATE; "
-		    "SELECT count(*) FROM sqlite_master; COMMIT", &e);
+		rc = db_do(*db,
+		    "BEGIN IMMEDIATE; "
+		    "SELECT count(*) FROM sqlite_master; COMMIT",
+		    &e);
 	if (rc < 0) {
-		step_error(r, "recover", &e);
+		report_error(r, "recover", &e);
 		return rc;
 	}
-	json_object_set_new(r->doc, "recovery_ms",
-	    json_integer(clock_mono_ms() - since));
-	json_object_set_new(r->doc, "boot_ms",
-	    json_integer(clock_mono_ms() - since));
+	json_object_set_new(
+	    r->doc, "recovery_ms", json_integer(clock_mono_ms() - since));
+	json_object_set_new(
+	    r->doc, "boot_ms", json_integer(clock_mono_ms() - since));
 	report_step(r, "recover", REPORT_PASSED, "%s; %s",
 	    f.wal_mode ? "WAL mode" : "rollback mode",
 	    f.has_journal ? "a journal was there"
-		: f.has_wal ? "a log was there"
-			    : "nothing to recover");
+	    : f.has_wal   ? "a log was there"
+			  : "nothing to recover");
 	return 0;
 }
 
@@ -163,13 +158,13 @@ validate_clone(const struct serve *s, struct err *e)
 	struct err why = ERR_NONE;
 
 	report_init(&r, "sqlite");
-	json_object_set_new(r.doc, "version",
-	    json_string(sqlite3_libversion()));
+	json_object_set_new(
+	    r.doc, "version", json_string(sqlite3_libversion()));
 	if (copy_path(&path, s, &why) < 0) {
-		step_error(&r, "recover", &why);
+		report_error(&r, "recover", &why);
 	} else if (recover(&r, &db, path) == 0) {
-		check_pragma(&r, db, "integrity_check",
-		    "PRAGMA integrity_check", "ok");
+		check_pragma(
+		    &r, db, "integrity_check", "PRAGMA integrity_check", "ok");
 		check_pragma(&r, db, "foreign_key_check",
 		    "PRAGMA foreign_key_check", NULL);
 		run_queries(&r, db, s);

@@ -545,6 +545,9 @@ make_bad_file(struct fixture *fx, uint8_t **image)
 		     "mkfs.btrfs -m single -d single image && "
 		     "mount -o loop image mnt"))
 		return false;
+	/* The old one looks at the old namespace's mounts. */
+	close(fx->dirfd);
+	fx->dirfd = open(fx->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*image = make_file(fx, "mnt/bad", BAD_FILE_BYTES, 0);
 	for (size_t i = 0; i < BAD_FILE_BYTES; i++)
 		(*image)[i] = (uint8_t)random();

@@ -37,8 +37,8 @@ loop_run(const char *fmt, ...)
 }
 
 static inline void
-loop_btrfs_open(struct loop_btrfs *l, unsigned mib, const char *mkfs,
-    const char *options)
+loop_btrfs_open(
+    struct loop_btrfs *l, unsigned mib, const char *mkfs, const char *options)
 {
 	const char *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 	char image[256];
@@ -64,7 +64,8 @@ loop_btrfs_open(struct loop_btrfs *l, unsigned mib, const char *mkfs,
 	snprintf(image, sizeof image, "%s.image", l->dir);
 	fd = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0 && ftruncate(fd, (off_t)mib << 20) == 0 &&
-	    loop_run("mkfs.btrfs -q -f %s %s >/dev/null 2>&1", mkfs, image) == 0 &&
+	    loop_run("mkfs.btrfs -q -f %s %s >/dev/null 2>&1", mkfs, image) ==
+		0 &&
 	    loop_run("mount -o loop,%s %s %s 2>/dev/null", options, image,
 		l->dir) == 0) {
 		unlink(image); /* the loop device holds it */

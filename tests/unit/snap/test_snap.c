@@ -71,10 +71,9 @@ subvolume(const char *name, const char *text)
 {
 	char *path = fs_join(loop.dir, name);
 
-	assert_int_equal(
-	    loop_run("btrfs -q subvolume create %s >/dev/null && "
-		     "mkdir %s/data && echo -n '%s' >%s/data/file",
-		path, path, text, path),
+	assert_int_equal(loop_run("btrfs -q subvolume create %s >/dev/null && "
+				  "mkdir %s/data && echo -n '%s' >%s/data/file",
+			     path, path, text, path),
 	    0);
 	return path;
 }
@@ -233,9 +232,8 @@ test_view_is_the_instant(void **state)
 	assert_int_equal(strncmp(v->id, "btrfs:", 6), 0);
 	must(snap_create(v, "neap-j-1", &e), &e);
 	assert_int_equal(snap_create(v, "neap-j-1", &e), -EEXIST);
-	assert_int_equal(loop_run("echo -n after >%s; echo >%s/more", file,
-			     dir),
-	    0);
+	assert_int_equal(
+	    loop_run("echo -n after >%s; echo >%s/more", file, dir), 0);
 	must(snap_locate(v, file, &rel, &e), &e);
 	assert_string_equal(rel, "data/file");
 	view = snap_view(v, "neap-j-1", &e);
@@ -257,7 +255,7 @@ count_btrfs_mounts(void)
 	must(mounts_load(&m, &e), &e);
 	for (size_t i = 0; i < m.n; i++)
 		n += fs_below(m.v[i].point, loop.dir) ||
-		    strcmp(m.v[i].type, "btrfs") == 0;
+		     strcmp(m.v[i].type, "btrfs") == 0;
 	return n;
 }
 
@@ -331,8 +329,8 @@ test_foreign_things_are_not_removed(void **state)
 	db = subvolume("foreign", "x");
 	v = must_open("btrfs", db);
 	must(snap_create(v, "neap-j-1", &e), &e);
-	ours = mem_printf("%s/neap-snapshots/%s", loop.dir,
-	    strrchr(v->id, ':') + 1);
+	ours = mem_printf(
+	    "%s/neap-snapshots/%s", loop.dir, strrchr(v->id, ':') + 1);
 	assert_int_equal(
 	    loop_run("mkdir %s/neap-dir && btrfs -q subvolume create "
 		     "%s/theirs >/dev/null && "
@@ -361,8 +359,8 @@ test_a_view_that_was_written_to_is_stale(void **state)
 	db = subvolume("written", "x");
 	v = must_open("btrfs", db);
 	must(snap_create(v, "neap-j-1", &e), &e);
-	path = mem_printf("%s/neap-snapshots/%s/neap-j-1", loop.dir,
-	    strrchr(v->id, ':') + 1);
+	path = mem_printf(
+	    "%s/neap-snapshots/%s/neap-j-1", loop.dir, strrchr(v->id, ':') + 1);
 	/* A balance rewrites the tree and is no reason for distrust. */
 	loop_run("btrfs -q balance start --full-balance %s >/dev/null 2>&1",
 	    loop.dir);
@@ -392,9 +390,8 @@ test_through_a_bind_mount_of_a_folder(void **state)
 	NEED_BTRFS();
 	db = subvolume("bind", "here");
 	at = fs_join(loop.dir, "bind-at");
-	assert_int_equal(loop_run("mkdir %s && mount --bind %s/data %s", at,
-			     db, at),
-	    0);
+	assert_int_equal(
+	    loop_run("mkdir %s && mount --bind %s/data %s", at, db, at), 0);
 	file = fs_join(at, "file");
 	v = must_open("btrfs", file);
 	plain = must_open("btrfs", db);
@@ -437,8 +434,8 @@ test_paths_elsewhere_are_refused(void **state)
 	assert_int_equal(snap_locate(v, "/proc/self", &rel, &e), -EXDEV);
 	assert_non_null(strstr(e.text, "proc"));
 	/* A file mounted over one of ours is not ours. */
-	assert_int_equal(loop_run("mount --bind %s/data/file %s", other, file),
-	    0);
+	assert_int_equal(
+	    loop_run("mount --bind %s/data/file %s", other, file), 0);
 	assert_true(snap_locate(v, file, &rel, &e) < 0);
 	assert_int_equal(loop_run("umount %s", file), 0);
 	must(snap_locate(v, file, &rel, &e), &e);

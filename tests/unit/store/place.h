@@ -11,7 +11,7 @@
 #include "agent/store/repo.h"
 
 struct place {
-	char *dir;	/* of the repository */
+	char *dir;           /* of the repository */
 	const char *scratch; /* the folder around it */
 	struct repo *repo;
 	struct keys keys;
@@ -19,8 +19,8 @@ struct place {
 
 /* `name`: the repository's folder below the scratch folder. */
 static inline void
-place_begin(struct place *p, const char *scratch, const char *name,
-    bool encrypted)
+place_begin(
+    struct place *p, const char *scratch, const char *name, bool encrypted)
 {
 	struct err e = ERR_NONE;
 

@@ -48,8 +48,8 @@ scratch_teardown(void **state)
 	do {                                                                   \
 		int got_ = (expr);                                             \
 		if (got_ != (code))                                            \
-			fail_msg("%s: %d, not %s: %s", #expr, got_, #code,     \
-			    e.text);                                           \
+			fail_msg(                                              \
+			    "%s: %d, not %s: %s", #expr, got_, #code, e.text); \
 	} while (0)
 
 static inline void

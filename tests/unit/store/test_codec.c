@@ -70,8 +70,8 @@ test_frame_has_no_extras(void **state)
 	scratch_rows(b.plain, LEN, 2);
 	OK(codec_new(&c, 3, &e));
 	OK(codec_pack(c, SPAN(b.plain, LEN), b.packed, &n, &id, &e));
-	assert_true(ZSTD_getFrameContentSize(b.packed, n) ==
-	    ZSTD_CONTENTSIZE_UNKNOWN);
+	assert_true(
+	    ZSTD_getFrameContentSize(b.packed, n) == ZSTD_CONTENTSIZE_UNKNOWN);
 	assert_int_equal(b.packed[4] & 4, 0); /* Content_Checksum_flag */
 	codec_free(c);
 }
@@ -94,12 +94,10 @@ test_wrong_lengths_are_corrupt(void **state)
 	FAILS(-EBADMSG,
 	    codec_unpack(c, id, SPAN(b.packed, n), b.again, 8193, &e));
 	for (size_t cut = 0; cut < n; cut += 37)
-		FAILS(-EBADMSG,
-		    codec_unpack(
-			c, id, SPAN(b.packed, cut), b.again, 8192, &e));
+		FAILS(-EBADMSG, codec_unpack(c, id, SPAN(b.packed, cut),
+				    b.again, 8192, &e));
 	FAILS(-EBADMSG,
-	    codec_unpack(
-		c, CODEC_RAW, SPAN(b.packed, n), b.again, n + 1, &e));
+	    codec_unpack(c, CODEC_RAW, SPAN(b.packed, n), b.again, n + 1, &e));
 	codec_free(c);
 }
 
@@ -120,12 +118,10 @@ test_bytes_behind_the_frame_are_corrupt(void **state)
 	OK(codec_pack(c, SPAN(b.plain, 4096), b.packed, &n, &id, &e));
 	memcpy(b.packed + n, skip, sizeof skip);
 	FAILS(-EBADMSG,
-	    codec_unpack(
-		c, id, SPAN(b.packed, n + 8), b.again, 4096, &e));
+	    codec_unpack(c, id, SPAN(b.packed, n + 8), b.again, 4096, &e));
 	memcpy(b.packed + n, b.packed, n);
 	FAILS(-EBADMSG,
-	    codec_unpack(
-		c, id, SPAN(b.packed, 2 * n), b.again, 8192, &e));
+	    codec_unpack(c, id, SPAN(b.packed, 2 * n), b.again, 8192, &e));
 	codec_free(c);
 }
 

@@ -75,8 +75,7 @@ test_another_name_does_not_open(void **state)
 	OK(doc_put(f.repo, &f.keys, "record", NAME, f.doc, &e));
 	OK(repo_get_whole(f.repo, NAME, DOC_MAX_BYTES, &file, &e));
 	OK(repo_put_whole(f.repo, other, buf_span(&file), &e));
-	FAILS(-EBADMSG,
-	    doc_get(f.repo, &f.keys, "record", other, &back, &e));
+	FAILS(-EBADMSG, doc_get(f.repo, &f.keys, "record", other, &back, &e));
 	assert_text_has(e.text, other);
 	/* Nor a record where a proof is looked for. */
 	FAILS(-EBADMSG, doc_get(f.repo, &f.keys, "proof", NAME, &back, &e));

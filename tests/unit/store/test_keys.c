@@ -196,8 +196,7 @@ test_slot_cost_is_bounded(void **state)
 	for (size_t i = 0; i < MEM_COUNT(bad); i++) {
 		json_t *s = json_deep_copy(slot);
 
-		json_object_set_new(
-		    s, bad[i].name, json_integer(bad[i].value));
+		json_object_set_new(s, bad[i].name, json_integer(bad[i].value));
 		FAILS(-EBADMSG, keys_unwrap(&k, s, "p", &e));
 		json_decref(s);
 	}

@@ -50,8 +50,8 @@ add_chunk(struct fixture *f, struct pack_writer *w, struct seal *s, int i)
 	en->codec = (uint8_t)codec;
 	en->len = (uint32_t)packed_len + SEAL_TAG_LEN;
 	en->off = pack_writer_reserve(w, en->len);
-	OK(seal_frame(s, en->off, SPAN(en->id.b, 32),
-	    SPAN(packed, packed_len), packed, &e));
+	OK(seal_frame(s, en->off, SPAN(en->id.b, 32), SPAN(packed, packed_len),
+	    packed, &e));
 	OK(pack_writer_put(w, en, SPAN(packed, en->len), &e));
 	chunk_digest_free(d);
 	codec_free(c);
@@ -92,8 +92,8 @@ place_of(const struct fixture *f, int i)
 }
 
 static int
-read_one(struct fixture *f, struct pack_reader *p, int i, uint8_t *to,
-    struct err *e)
+read_one(
+    struct fixture *f, struct pack_reader *p, int i, uint8_t *to, struct err *e)
 {
 	struct chunk_place at = place_of(f, i);
 
@@ -114,8 +114,8 @@ check_round_trip(void **state, bool encrypted)
 	OK(pack_reader_new(&p, f.repo, &f.keys, &e));
 	for (int i = CHUNKS - 1; i >= 0; i--) {
 		OK(read_one(&f, p, i, got, &e));
-		assert_memory_equal(got, f.plain[i],
-		    blocks_of[i] * (size_t)CHUNK_BLOCK_BYTES);
+		assert_memory_equal(
+		    got, f.plain[i], blocks_of[i] * (size_t)CHUNK_BLOCK_BYTES);
 	}
 	OK(pack_directory(f.repo, &f.keys, f.id, &v, &n, &e));
 	assert_int_equal(n, CHUNKS);
@@ -178,8 +178,8 @@ test_plain_pack_by_hand(void **state)
 		assert_int_equal((packed >> 20 & 31) + 1, blocks_of[i]);
 		assert_int_equal(packed >> 25, i % 2);
 		if (i % 2 == 0) { /* raw: the plain bytes lie there */
-			EVP_Digest(b.data + at, blocks_of[i] * 4096u, sha,
-			    NULL, EVP_sha256(), NULL);
+			EVP_Digest(b.data + at, blocks_of[i] * 4096u, sha, NULL,
+			    EVP_sha256(), NULL);
 			assert_memory_equal(sha, en, 32);
 		}
 		at += packed & 0xfffff;

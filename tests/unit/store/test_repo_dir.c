@@ -84,8 +84,9 @@ test_missing_and_short_are_two_answers(void **state)
 static void
 test_names_that_leave_are_refused(void **state)
 {
-	static const char *const bad[] = {"", "/etc/x", "../x", "a/../b", "a//b",
-	    "a/", ".", "a/.hidden", ".tmp-1", "a b", "a\nb", "\xc3\xa4"};
+	static const char *const bad[] = {"", "/etc/x", "../x", "a/../b",
+	    "a//b", "a/", ".", "a/.hidden", ".tmp-1", "a b", "a\nb",
+	    "\xc3\xa4"};
 	struct repo *r = open_it(state);
 	struct err e = ERR_NONE;
 	char longer[REPO_NAME_MAX + 2];

@@ -28,8 +28,8 @@ begin(struct fixture *f, bool encrypted)
 	memset(f->id, 0x5a, sizeof f->id);
 	scratch_noise(f->plain, LEN, 9);
 	OK(seal_new_meta(&f->seal, &f->keys, "map", f->id, &e));
-	OK(seal_frame(f->seal, 7, SPAN("ab", 2), SPAN(f->plain, LEN),
-	    f->sealed, &e));
+	OK(seal_frame(
+	    f->seal, 7, SPAN("ab", 2), SPAN(f->plain, LEN), f->sealed, &e));
 }
 
 static int
@@ -85,8 +85,7 @@ test_meta_frame_is_as_the_format_says(void **state)
 	(void)state;
 	begin(&f, true);
 	hkdf_by_hand(key, f.keys.meta_key, f.id, 16, "neap meta map", 13);
-	frame_by_hand(
-	    want, key, f.id, 7, SPAN("ab", 2), SPAN(f.plain, LEN));
+	frame_by_hand(want, key, f.id, 7, SPAN("ab", 2), SPAN(f.plain, LEN));
 	assert_memory_equal(want, f.sealed, sizeof want);
 	seal_free(f.seal);
 }
@@ -139,8 +138,7 @@ test_pack_frame_is_as_the_format_says(void **state)
 	memcpy(info, "neap pack ", 10);
 	memcpy(info + 10, f.id, 16);
 	hkdf_by_hand(key, secret, salt, 64, (char *)info, 26);
-	frame_by_hand(
-	    want, key, f.id, 64, SPAN("x", 1), SPAN(f.plain, LEN));
+	frame_by_hand(want, key, f.id, 64, SPAN("x", 1), SPAN(f.plain, LEN));
 	assert_memory_equal(want, f.sealed, sizeof want);
 	EVP_PKEY_CTX_free(c);
 	EVP_PKEY_free(theirs);
@@ -170,14 +168,12 @@ check_only_the_right_one_opens(bool encrypted)
 		f.sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	}
 	for (size_t len = 0; len < sizeof f.sealed; len += 7)
-		FAILS(-EBADMSG,
-		    seal_open_frame(f.seal, 7, SPAN("ab", 2),
-			SPAN(f.sealed, len), f.again, &e));
+		FAILS(-EBADMSG, seal_open_frame(f.seal, 7, SPAN("ab", 2),
+				    SPAN(f.sealed, len), f.again, &e));
 	f.id[15] ^= 1;
 	OK(seal_new_meta(&other, &f.keys, "map", f.id, &e));
-	FAILS(-EBADMSG,
-	    seal_open_frame(other, 7, SPAN("ab", 2),
-		SPAN(f.sealed, sizeof f.sealed), f.again, &e));
+	FAILS(-EBADMSG, seal_open_frame(other, 7, SPAN("ab", 2),
+			    SPAN(f.sealed, sizeof f.sealed), f.again, &e));
 	seal_free(other);
 	/* After all these failures the same sealer still works. */
 	OK(open_it(&f, 7, "ab", &e));
@@ -203,9 +199,8 @@ test_another_kind_is_another_key(void **state)
 	(void)state;
 	begin(&f, true);
 	OK(seal_new_meta(&other, &f.keys, "index", f.id, &e));
-	FAILS(-EBADMSG,
-	    seal_open_frame(other, 7, SPAN("ab", 2),
-		SPAN(f.sealed, sizeof f.sealed), f.again, &e));
+	FAILS(-EBADMSG, seal_open_frame(other, 7, SPAN("ab", 2),
+			    SPAN(f.sealed, sizeof f.sealed), f.again, &e));
 	seal_free(other);
 	seal_free(f.seal);
 }
@@ -235,16 +230,15 @@ check_in_place(bool encrypted)
 
 	begin(&f, encrypted);
 	memcpy(place, f.plain, LEN);
-	OK(seal_frame(
-	    f.seal, 7, SPAN("ab", 2), SPAN(place, LEN), place, &e));
+	OK(seal_frame(f.seal, 7, SPAN("ab", 2), SPAN(place, LEN), place, &e));
 	assert_memory_equal(place, f.sealed, sizeof place);
-	OK(seal_open_frame(f.seal, 7, SPAN("ab", 2),
-	    SPAN(place, sizeof place), place, &e));
+	OK(seal_open_frame(
+	    f.seal, 7, SPAN("ab", 2), SPAN(place, sizeof place), place, &e));
 	assert_memory_equal(place, f.plain, LEN);
 	/* An empty frame is a tag alone. */
 	OK(seal_frame(f.seal, 9, SPAN(NULL, 0), SPAN(NULL, 0), place, &e));
-	OK(seal_open_frame(f.seal, 9, SPAN(NULL, 0),
-	    SPAN(place, SEAL_TAG_LEN), place, &e));
+	OK(seal_open_frame(
+	    f.seal, 9, SPAN(NULL, 0), SPAN(place, SEAL_TAG_LEN), place, &e));
 	seal_free(f.seal);
 }
 

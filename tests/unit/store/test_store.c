@@ -38,13 +38,12 @@ init(struct fixture *f, void **state, bool encrypted)
 	struct err e = ERR_NONE;
 
 	begin(f, state);
-	OK(store_init(
-	    f->url, encrypted, f->host, f->recovery, NULL, &e));
+	OK(store_init(f->url, encrypted, f->host, f->recovery, NULL, &e));
 }
 
 static int
-open_with(struct fixture *f, const char *key, const char *passphrase,
-    struct err *e)
+open_with(
+    struct fixture *f, const char *key, const char *passphrase, struct err *e)
 {
 	SCOPED_STORE struct store s = {0};
 	struct store_how how = {
@@ -287,8 +286,7 @@ test_init_never_overwrites(void **state)
 	init(&f, state, true);
 	OK(fs_read_at(AT_FDCWD, f.recovery, 4096, &before, &e));
 	/* A key file is in the way: nothing at all is made. */
-	FAILS(-EEXIST,
-	    store_init(other, true, free_key, f.recovery, NULL, &e));
+	FAILS(-EEXIST, store_init(other, true, free_key, f.recovery, NULL, &e));
 	assert_text_has(e.text, f.recovery);
 	assert_int_equal(access(other, F_OK), -1);
 	assert_int_equal(access(free_key, F_OK), -1);
@@ -312,8 +310,7 @@ test_init_wants_an_empty_folder(void **state)
 	assert_int_equal(mkdir(f.url, 0700), 0);
 	file = fs_join(f.url, "thesis.tex");
 	OK(fs_replace_at(AT_FDCWD, file, span_str("x"), 0600, &e));
-	FAILS(-EEXIST,
-	    store_init(f.url, true, f.host, f.recovery, NULL, &e));
+	FAILS(-EEXIST, store_init(f.url, true, f.host, f.recovery, NULL, &e));
 	assert_text_has(e.text, "thesis.tex");
 	assert_int_equal(access(f.recovery, F_OK), -1);
 	free(file);

@@ -38,8 +38,8 @@ random_bytes(struct buf *b, size_t n, unsigned range, struct dice *d)
 
 /* Keys from few letters, so that many share prefixes or extend each other. */
 static void
-model_make(struct model *m, size_t n, size_t key_max, size_t value_max,
-    struct dice *d)
+model_make(
+    struct model *m, size_t n, size_t key_max, size_t value_max, struct dice *d)
 {
 	size_t kept = 0;
 
@@ -84,8 +84,8 @@ write_and_open(struct place *p, const struct model *m)
 
 	OK(table_builder_new(&b, p->repo, &p->keys, TABLE_MAP, &e));
 	for (size_t i = 0; i < m->n; i++)
-		OK(table_builder_add(b, buf_span(&m->v[i].key),
-		    buf_span(&m->v[i].value), &e));
+		OK(table_builder_add(
+		    b, buf_span(&m->v[i].key), buf_span(&m->v[i].value), &e));
 	assert_int_equal(table_builder_count(b), m->n);
 	OK(table_builder_finish(b, id, &len, &e));
 	OK(table_open(&t, p->repo, &p->keys, TABLE_MAP, id, &e));
@@ -138,8 +138,7 @@ check_key(struct table *t, const struct model *m, struct span key)
 	struct err e = ERR_NONE;
 	struct span k, v;
 	size_t i = model_lower(m, key);
-	bool there =
-	    i < m->n && span_cmp(buf_span(&m->v[i].key), key) == 0;
+	bool there = i < m->n && span_cmp(buf_span(&m->v[i].key), key) == 0;
 
 	assert_int_equal(table_get(t, key, &got, &e), there);
 	if (there)
@@ -239,7 +238,7 @@ test_longest_keys_and_values(void **state)
 	model_free(&m);
 }
 
-/* ---- damage ------------------------------------------------------------------ */
+/* ---- damage ---- */
 
 static int
 open_file_of(const struct place *p, const struct table *t)
@@ -337,8 +336,8 @@ test_any_bytes_as_a_directory(void **state)
 		buf_put_le64(&b, dice_below(&d, 4));
 		buf_put_le32(&b, dice_below(&d, 3));
 		random_bytes(&b, dice_below(&d, 40), 80, &d);
-		if (table_dir_parse(&dir, buf_span(&b),
-			64 + dice_below(&d, 100), &e) == 0)
+		if (table_dir_parse(
+			&dir, buf_span(&b), 64 + dice_below(&d, 100), &e) == 0)
 			table_dir_fini(&dir);
 		else
 			assert_int_equal(e.code, -EBADMSG);
@@ -380,8 +379,7 @@ test_another_kind_or_key_does_not_open(void **state)
 	t = write_and_open(&p, &m);
 	memcpy(id, table_id(t), sizeof id);
 	table_close(t);
-	FAILS(-ENOENT,
-	    table_open(&t, p.repo, &p.keys, TABLE_INDEX, id, &e));
+	FAILS(-ENOENT, table_open(&t, p.repo, &p.keys, TABLE_INDEX, id, &e));
 	OK(keys_generate(&other, true, &e));
 	FAILS(-EBADMSG, table_open(&t, p.repo, &other, TABLE_MAP, id, &e));
 	OK(keys_generate(&other, false, &e));
@@ -389,7 +387,7 @@ test_another_kind_or_key_does_not_open(void **state)
 	place_end(&p);
 }
 
-/* ---- merging and threads ---------------------------------------------------- */
+/* ---- merging and threads ---- */
 
 static void
 test_merge_takes_the_newest(void **state)
@@ -485,7 +483,8 @@ test_many_readers(void **state)
 	place_end(&p);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
+#define TEST(f)                                                                \
+	cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 
 int
 main(void)

@@ -32,26 +32,26 @@
 
 /* Holes have items or none; extents are whole, compressed, or without
  * checksums and overwritten in place. */
-static const struct kind {
+static const struct config {
 	const char *name, *mkfs, *options;
-} kinds[] = {
+} configs[] = {
     {"as made today", "", "noatime"},
     {"hole items, compressed", "-O ^no-holes", "noatime,compress=zstd"},
-    {"nodatacow, large inline",
-	"-n 65536", "noatime,nodatacow,max_inline=4095"},
+    {"nodatacow, large inline", "-n 65536",
+	"noatime,nodatacow,max_inline=4095"},
 };
-static const struct kind *kind;
+static const struct config *config;
 
 static struct loop_btrfs loop;
 static uint64_t rng = 1;
-static char work[256]; /* the subvolume */
+static char work[256];     /* the subvolume */
 static struct buf journal; /* the operations of this round */
 
 static int
 setup(void **state)
 {
 	(void)state;
-	loop_btrfs_open(&loop, 1024, kind->mkfs, kind->options);
+	loop_btrfs_open(&loop, 1024, config->mkfs, config->options);
 	if (loop.dir[0] == '\0')
 		print_message("btrfs tests are skipped: %s\n", loop.why);
 	return 0;
@@ -83,8 +83,7 @@ any(uint64_t n)
 	return n ? (rng >> 11) % n : 0;
 }
 
-static void __attribute__((format(printf, 1, 2)))
-say(const char *fmt, ...)
+static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
 	char line[1024];
 	va_list ap;
@@ -329,7 +328,11 @@ op_clone(void)
 
 	if (fd < 0)
 		return;
-	pick(from, S_IFREG);
+	/* Of itself: the same extent of the same age, at another place. */
+	if (any(3) == 0)
+		strcpy(from, path);
+	else
+		pick(from, S_IFREG);
 	src = openat(any(2) && snapshot_view >= 0 ? snapshot_view : workfd,
 	    from, O_RDONLY | O_CLOEXEC);
 	if (src < 0)
@@ -337,7 +340,9 @@ op_clone(void)
 	r.src_fd = src;
 	r.src_offset = any(size_of(src) + 1) & ~(uint64_t)(BLOCK - 1);
 	r.src_length = any(3) ? (1 + any(20)) * BLOCK : 0; /* 0: the rest */
-	r.dest_offset = any(size_of(fd) + 1) & ~(uint64_t)(BLOCK - 1);
+	r.dest_offset = any(3) == 0
+			    ? r.src_offset
+			    : any(size_of(fd) + 1) & ~(uint64_t)(BLOCK - 1);
 	rc = ioctl(fd, FICLONERANGE, &r);
 	say("clone %s %llu+%llu to %s %llu: %d", from,
 	    (unsigned long long)r.src_offset, (unsigned long long)r.src_length,
@@ -351,7 +356,7 @@ op_dedupe(void)
 	union {
 		struct file_dedupe_range r;
 		uint8_t room[sizeof(struct file_dedupe_range) +
-		    sizeof(struct file_dedupe_range_info)];
+			     sizeof(struct file_dedupe_range_info)];
 	} d = {0};
 	char path[512], from[512];
 	SCOPED_FD int fd = open_some(path), src = open_some(from);
@@ -377,8 +382,8 @@ op_dedupe(void)
 static void
 op_rename(void)
 {
-	static const unsigned flags[] = {0, 0, RENAME_NOREPLACE,
-	    RENAME_EXCHANGE, RENAME_EXCHANGE};
+	static const unsigned flags[] = {
+	    0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE};
 	unsigned f = flags[any(MEM_COUNT(flags))];
 	char from[512], to[512];
 
@@ -398,8 +403,8 @@ op_rename(void)
 static void
 make_file(const char *path, int flags)
 {
-	SCOPED_FD int fd = openat(workfd, path, O_RDWR | O_CREAT | O_CLOEXEC,
-	    0600);
+	SCOPED_FD int fd =
+	    openat(workfd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	say("make %s (flags %x)", path, (unsigned)flags);
 	if (fd < 0)
@@ -407,7 +412,10 @@ make_file(const char *path, int flags)
 	if (flags != 0)
 		ioctl(fd, FS_IOC_SETFLAGS, &flags);
 	/* Small ones lie inside the tree. */
-	write_at(fd, path, 0, any(3) ? any(200000) : any(2000));
+	if (any(3) == 0)
+		write_at(fd, path, 0, 128 << 10);
+	else
+		write_at(fd, path, 0, any(3) ? any(200000) : any(2000));
 }
 
 static void
@@ -443,8 +451,7 @@ op_link(void)
 	if (pick(path, S_IFREG)[0] == '\0')
 		return;
 	new_name(to);
-	say("link %s as %s: %d", path, to,
-	    linkat(workfd, path, workfd, to, 0));
+	say("link %s as %s: %d", path, to, linkat(workfd, path, workfd, to, 0));
 }
 
 static void
@@ -456,8 +463,7 @@ op_folder(void)
 		new_name(path);
 		say("mkdir %s: %d", path, mkdirat(workfd, path, 0700));
 	} else if (pick(path, S_IFDIR)[0] != '\0') {
-		say("rmdir %s: %d", path,
-		    unlinkat(workfd, path, AT_REMOVEDIR));
+		say("rmdir %s: %d", path, unlinkat(workfd, path, AT_REMOVEDIR));
 	}
 }
 
@@ -522,8 +528,8 @@ op_sync(void)
 static void (*const operations[])(void) = {op_overwrite, op_overwrite,
     op_overwrite, op_append, op_truncate, op_truncate, op_fallocate,
     op_fallocate, op_convert, op_clone, op_clone, op_dedupe, op_rename,
-    op_rename, op_rename, op_make, op_unlink, op_link, op_folder,
-    op_defragment, op_map, op_attributes, op_sync};
+    op_rename, op_rename, op_make, op_unlink, op_link, op_folder, op_defragment,
+    op_map, op_attributes, op_sync};
 
 static void
 one_round(void)
@@ -618,8 +624,8 @@ struct count {
 
 /* Every block of one file that differs is named, or the test has failed. */
 static void
-judge_file(const struct file *a, const struct file *b,
-    const struct extents *x, const char *who, struct count *c)
+judge_file(const struct file *a, const struct file *b, const struct extents *x,
+    const char *who, struct count *c)
 {
 	uint64_t end = a->size > b->size ? a->size : b->size;
 
@@ -641,15 +647,14 @@ judge_file(const struct file *a, const struct file *b,
 			    who, (unsigned long long)(off / BLOCK),
 			    (unsigned long long)b->ino,
 			    (unsigned long long)a->size,
-			    (unsigned long long)b->size,
-			    (char *)journal.data);
+			    (unsigned long long)b->size, (char *)journal.data);
 		}
 	}
 }
 
 static void
-judge(int from, int to, const struct extents *x, const char *who,
-    struct count *c)
+judge(
+    int from, int to, const struct extents *x, const char *who, struct count *c)
 {
 	struct files a __attribute__((cleanup(files_fini))) = {0};
 	struct files b __attribute__((cleanup(files_fini))) = {0};
@@ -715,9 +720,8 @@ begin_work(const char *name)
 	struct err e = ERR_NONE;
 
 	snprintf(work, sizeof work, "%s/%s", loop.dir, name);
-	assert_int_equal(loop_run("btrfs -q subvolume create %s >/dev/null",
-			     work),
-	    0);
+	assert_int_equal(
+	    loop_run("btrfs -q subvolume create %s >/dev/null", work), 0);
 	workfd = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(workfd >= 0);
 	must(snap_open(&v, "btrfs", work, &e), &e);
@@ -755,7 +759,7 @@ from_env(const char *name, uint64_t otherwise)
 static void
 test_random_operations(void **state)
 {
-	uint64_t rounds = from_env("TRACK_ROUNDS", 40);
+	uint64_t rounds = from_env("TRACK_ROUNDS", config == configs ? 40 : 15);
 	uint64_t seed = from_env("TRACK_SEED", (uint64_t)clock_now_s());
 	struct count send = {0}, extents = {0};
 	struct snap_volume *v;
@@ -826,14 +830,51 @@ test_auto_takes_send(void **state)
 	must(snap_open(&none, "none", "/", &e), &e);
 	must(tracker_pick(&t, "auto", none, &e), &e);
 	assert_string_equal(t->name, "scan");
-	assert_int_equal(tracker_pick(&t, "btrfs-send", none, &e),
-	    -EOPNOTSUPP);
+	assert_int_equal(tracker_pick(&t, "btrfs-send", none, &e), -EOPNOTSUPP);
 	assert_int_equal(tracker_pick(&t, "zfs", none, &e), -EINVAL);
 	snap_close(none);
 	NEED_BTRFS();
 	v = begin_work("auto");
 	must(tracker_pick(&t, "auto", v, &e), &e);
 	assert_string_equal(t->name, "btrfs-send");
+	end_work(v);
+}
+
+/* Bytes that were shared from elsewhere carry the age, size and encoding of
+ * what was there before: only their place tells. */
+static void
+test_shared_ranges_are_seen(void **state)
+{
+	static const char *const who[] = {"btrfs-send", "btrfs-extents"};
+	struct file_clone_range r = {.src_length = 4 * BLOCK};
+	SCOPED_FD int a = -1, b = -1;
+	struct snap_volume *v;
+	struct err e = ERR_NONE;
+
+	(void)state;
+	NEED_BTRFS();
+	v = begin_work("shared");
+	a = openat(workfd, "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	b = openat(workfd, "b", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	write_at(a, "a", 0, 32 * BLOCK);
+	write_at(b, "b", 0, 32 * BLOCK);
+	syncfs(workfd);
+	must(snap_create(v, "neap-c-1", &e), &e);
+	r.src_fd = a;
+	r.src_offset = 16 * BLOCK; /* of itself, further up */
+	assert_int_equal(ioctl(a, FICLONERANGE, &r), 0);
+	r.src_offset = r.dest_offset = 8 * BLOCK; /* of another's same place */
+	assert_int_equal(ioctl(b, FICLONERANGE, &r), 0);
+	must(snap_create(v, "neap-c-2", &e), &e);
+	for (size_t i = 0; i < MEM_COUNT(who); i++) {
+		struct count c = {0};
+
+		must_ask(v, who[i], "neap-c-1", "neap-c-2", &c);
+		assert_true(c.differing >= 8);
+		assert_true(c.named < c.blocks);
+	}
+	must(snap_remove(v, "neap-c-1", &e), &e);
+	must(snap_remove(v, "neap-c-2", &e), &e);
 	end_work(v);
 }
 
@@ -943,16 +984,14 @@ test_balance_meanwhile(void **state)
 		    loop.dir));
 	do {
 		for (size_t i = 0; i < MEM_COUNT(who); i++) {
-			int rc = ask(v, who[i], "neap-b-1", "neap-b-2", &c,
-			    &e);
+			int rc = ask(v, who[i], "neap-b-1", "neap-b-2", &c, &e);
 
-			if (rc == -ESTALE)
-				stale++;
-			else
-				right++;
 			if (rc != -ESTALE)
 				must(rc, &e);
+			stale += rc == -ESTALE;
+			right += rc != -ESTALE;
 		}
+		usleep(1000);
 	} while (waitpid(pid, &status, WNOHANG) == 0);
 	print_message("beside a balance: %u right, %u stale\n", right, stale);
 	/* And when it is over. */
@@ -969,6 +1008,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_auto_takes_send),
 	    cmocka_unit_test(test_no_change_names_nothing),
+	    cmocka_unit_test(test_shared_ranges_are_seen),
 	    cmocka_unit_test(test_wrong_pairs_are_refused),
 	    cmocka_unit_test(test_random_operations),
 	    cmocka_unit_test(test_balance_meanwhile),
@@ -977,10 +1017,10 @@ main(void)
 
 	int failed = 0;
 
-	for (size_t i = 0; i < MEM_COUNT(kinds); i++) {
-		kind = &kinds[i];
-		failed += cmocka_run_group_tests_name(kind->name, tests, setup,
-		    teardown);
+	for (size_t i = 0; i < MEM_COUNT(configs); i++) {
+		config = &configs[i];
+		failed += cmocka_run_group_tests_name(
+		    config->name, tests, setup, teardown);
 	}
 	return failed;
 }

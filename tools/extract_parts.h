@@ -1,0 +1,102 @@
+/*
+ * Inside extract: what walker and workers share.
+ */
+#ifndef NEAP_TOOLS_EXTRACT_PARTS_H
+#define NEAP_TOOLS_EXTRACT_PARTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/core/queue.h"
+#include "tools/chunk_cache.h"
+#include "tools/extract.h"
+
+#define EXTRACT_WORKERS_MAX 16
+#define EXTRACT_QUEUE 256
+#define EXTRACT_DAMAGE_LISTED 20
+
+struct extract_dir { /* an open folder, as long as somebody needs it */
+	int fd;
+	atomic_uint refs;
+	char *path; /* in the backup; "" is the root */
+};
+
+struct extract_file {
+	struct extract_dir *dir;
+	char *name;
+	struct object o;
+	int fd;
+	bool existed; /* delta: it has content to be compared */
+	atomic_uint refs; /* the walker's and one for each queued target */
+};
+
+struct extract_target {
+	struct extract_file *file;
+	uint64_t off; /* bytes */
+	uint64_t len; /* within the file's size */
+	unsigned slot;
+};
+
+struct extract_job { /* one chunk into some places, or zeros into one */
+	bool zero;
+	struct chunk_id chunk;
+	unsigned targets;
+	struct extract_target target[CHUNK_BLOCKS];
+};
+
+struct extract {
+	const struct extract_how *how;
+	struct map_view *view;
+	struct chunk_cache *cache;
+	int target_fd;
+	struct queue queue;
+	pthread_t worker[EXTRACT_WORKERS_MAX];
+	unsigned workers;
+	struct extract_job *job; /* the walker's, being filled; or NULL */
+
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t file_closed;
+	unsigned open_files, open_files_max;
+	struct err failure; /* the first that ends everything */
+	int damage_code;
+	char *damage[EXTRACT_DAMAGE_LISTED];
+	bool unset_told;
+	struct extract_stats stats;
+	uint64_t done_bytes, total_bytes;
+};
+
+/* ---- extract_work.c ---- */
+int extract_start(struct extract *x, struct err *e);
+/* Everything queued is done; the first failure. */
+int extract_finish(struct extract *x, struct err *e);
+/* The walker's: a piece of a chunk, or zeros, for a place. */
+int extract_put(struct extract *x, struct extract_file *f,
+    const struct map_extent *at, struct err *e);
+int extract_put_zero(struct extract *x, struct extract_file *f, uint64_t off,
+    uint64_t len, struct err *e);
+int extract_flush(struct extract *x, struct err *e);
+void extract_add_done(struct extract *x, uint64_t bytes);
+void extract_fail(struct extract *x, const struct err *e);
+int extract_failed(struct extract *x, struct err *e);
+
+/* ---- extract_file.c ---- */
+struct extract_dir *extract_dir_new(int fd, const char *path);
+void extract_dir_put(struct extract_dir *d);
+/* Opens or makes it; waits while too many are open. Takes over *o's content. */
+int extract_file_open(struct extract *x, struct extract_dir *dir,
+    const char *name, struct object *o, struct extract_file **out,
+    struct err *e);
+void extract_file_get(struct extract_file *f);
+/* The last one sets its attributes and closes it. */
+void extract_file_put(struct extract *x, struct extract_file *f);
+/* Attributes on a name; what cannot be set is counted and told once. */
+int extract_apply(struct extract *x, const struct object *o, int dirfd,
+    const char *name, const char *path, struct err *e);
+
+/* ---- extract_walk.c ---- */
+int extract_walk(struct extract *x, struct err *e);
+
+/* ---- extract_guard.c: -EPERM when somebody works with the target ---- */
+int extract_guard(const struct extract_how *how, struct err *e);
+
+#endif
