@@ -23,7 +23,8 @@ tap_n=0
 tap_bad=0
 tap_done=
 what=
-out= err= # of the last `status`
+out=      # of the last `status`
+err=
 tmp=      # of the last neap_tmp
 config=   # what `hook` hands over
 cleanups=()
@@ -66,12 +67,16 @@ result() { # STATUS NAME
     return 0
 }
 
+# In this very shell, not in a substitution: what CMD registers with on_exit
+# and the variables that it sets must stay.
 ok() {
-    local out rc name=${what:-$*}
-    out=$("$@" 2>&1)
+    local rc name=${what:-$*} f
+    f=$(mktemp)
+    "$@" >"$f" 2>&1
     rc=$?
     result "$rc" "$name"
-    [ "$rc" = 0 ] || diag "status $rc: $out"
+    [ "$rc" = 0 ] || diag "status $rc: $(cat "$f")"
+    rm -f "$f"
 }
 
 is() {
@@ -98,14 +103,15 @@ like() {
 
 # status WANT CMD…: the exit status is WANT. Output stays in $out and $err.
 status() {
-    local want=$1 rc name ef
+    local want=$1 rc name f
     shift
     name=${what:-exit status $want: $*}
-    ef=$(mktemp)
-    out=$("$@" 2>"$ef")
+    f=$(mktemp)
+    "$@" >"$f" 2>"$f.err"
     rc=$?
-    err=$(cat "$ef")
-    rm -f "$ef"
+    out=$(cat "$f")
+    err=$(cat "$f.err")
+    rm -f "$f" "$f.err"
     is "$rc" "$want" "$name"
     [ "$rc" = "$want" ] || diag "stdout: $out" "stderr: $err"
 }

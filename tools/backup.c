@@ -30,16 +30,14 @@ backup_open(struct backup *b, struct store *s, const char *spec, struct err *e)
 	rc = catalog_resolve(s->repo, spec, &b->entry, e);
 	if (rc < 0)
 		return rc;
-	snprintf(b->name, sizeof b->name, "%s/%s", b->entry.job,
-	    b->entry.time);
-	rc = catalog_get(s->repo, &s->keys, b->entry.job, b->entry.time,
-	    &b->record, e);
+	snprintf(b->name, sizeof b->name, "%s/%s", b->entry.job, b->entry.time);
+	rc = catalog_get(
+	    s->repo, &s->keys, b->entry.job, b->entry.time, &b->record, e);
 	if (rc >= 0)
 		rc = open_maps(b, s, e);
 	if (rc < 0) {
 		backup_close(b);
-		return err_wrap(e, "backup %s/%s", b->entry.job,
-		    b->entry.time);
+		return err_wrap(e, "backup %s/%s", b->entry.job, b->entry.time);
 	}
 	return 0;
 }
@@ -79,7 +77,7 @@ backup_path(const struct backup *b, size_t n)
 struct finder {
 	struct map_view *view;
 	uint64_t wanted;
-	char *path;  /* of the folder that is walked */
+	char *path; /* of the folder that is walked */
 	char *found;
 };
 
@@ -143,16 +141,20 @@ backup_owner(const struct backup *b, uid_t *uid, gid_t *gid, struct err *e)
 	int rc;
 
 	if (path == NULL)
-		return err_set(e, -EBADMSG, "backup %s: its record names no "
-		    "path", b->name);
+		return err_set(e, -EBADMSG,
+		    "backup %s: its record names no "
+		    "path",
+		    b->name);
 	rc = map_view_path(b->view, path, &object, e);
 	if (rc == 1)
 		rc = map_view_object(b->view, object, &o, e);
 	if (rc < 0)
 		return err_wrap(e, "backup %s: look up %s", b->name, path);
 	if (rc == 0)
-		return err_set(e, -EBADMSG, "backup %s: %s is in its record "
-		    "but not in its tree", b->name, path);
+		return err_set(e, -EBADMSG,
+		    "backup %s: %s is in its record "
+		    "but not in its tree",
+		    b->name, path);
 	*uid = o.uid;
 	*gid = o.gid;
 	object_fini(&o);

@@ -17,8 +17,8 @@ struct backup {
 };
 
 /* `spec` as in catalog_resolve. Borrows the store until backup_close. */
-int backup_open(struct backup *b, struct store *s, const char *spec,
-    struct err *e);
+int backup_open(
+    struct backup *b, struct store *s, const char *spec, struct err *e);
 void backup_close(struct backup *b); /* {0} is fine */
 #define SCOPED_BACKUP __attribute__((cleanup(backup_close)))
 
@@ -35,7 +35,6 @@ const char *backup_path(const struct backup *b, size_t n);
 char *backup_path_of(struct map_view *v, uint64_t object);
 
 /* Who owns the data: the owner of the first backed-up path. */
-int backup_owner(const struct backup *b, uid_t *uid, gid_t *gid,
-    struct err *e);
+int backup_owner(const struct backup *b, uid_t *uid, gid_t *gid, struct err *e);
 
 #endif

@@ -19,7 +19,7 @@ struct chunk_cache_entry {
 	unsigned holds;
 	unsigned blocks;
 	uint8_t *data;
-	struct chunk_cache_entry *chain;	/* of its bucket */
+	struct chunk_cache_entry *chain;         /* of its bucket */
 	struct chunk_cache_entry *newer, *older; /* by last use */
 };
 
@@ -120,8 +120,8 @@ victim(struct shard *s)
 }
 
 int
-chunk_cache_new(struct chunk_cache **out, struct store *st, size_t bytes,
-    struct err *e)
+chunk_cache_new(
+    struct chunk_cache **out, struct store *st, size_t bytes, struct err *e)
 {
 	size_t each = bytes / CHUNK_BYTES / SHARDS;
 	struct chunk_cache *c = mem_new(sizeof *c);

@@ -21,8 +21,8 @@ struct chunk_cache_hold {
 	unsigned blocks;
 };
 
-int chunk_cache_new(struct chunk_cache **out, struct store *s, size_t bytes,
-    struct err *e);
+int chunk_cache_new(
+    struct chunk_cache **out, struct store *s, size_t bytes, struct err *e);
 void chunk_cache_free(struct chunk_cache *c); /* NULL is fine */
 
 /* Decodes it where it is not there; the errors of store_chunk. */

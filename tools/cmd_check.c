@@ -44,8 +44,9 @@ read_options(struct options *o, int argc, char **argv, struct err *e)
 static const char *
 word_of(int rc)
 {
-	return rc >= 0 ? "passed" : rc == -EBADMSG ? "failed"
-						   : "could-not-check";
+	return rc >= 0          ? "passed"
+	       : rc == -EBADMSG ? "failed"
+				: "could-not-check";
 }
 
 static json_t *
@@ -69,8 +70,8 @@ make_proof(const struct proof_result *r, int rc, const struct err *why)
 	    "host", jdoc_new_str(host));
 	/* From the command to an engine that answers. */
 	if (boot >= 0)
-		json_object_set_new(p, "recovery_ms",
-		    json_integer(r->mount_ms + boot));
+		json_object_set_new(
+		    p, "recovery_ms", json_integer(r->mount_ms + boot));
 	if (rc < 0)
 		json_object_set_new(p, "error", jdoc_new_str(why->text));
 	json_object_set(p, "steps", json_object_get(r->doc, "steps"));
@@ -86,8 +87,8 @@ keep_proof(struct tool *t, const struct proof_result *r, const json_t *p,
 
 	if (rc == 0)
 		rc = catalog_put_proof(t->store.repo, &t->store.keys,
-		    r->entry.job, r->entry.time, jdoc_str(p, "checked", "?"),
-		    p, e);
+		    r->entry.job, r->entry.time, jdoc_str(p, "checked", "?"), p,
+		    e);
 	if (rc >= 0)
 		rc = repo_sync(t->store.repo, e);
 	return rc < 0 ? err_wrap(e, "keep the proof of %s", r->name) : 0;
@@ -110,13 +111,13 @@ print_summary(const struct proof_result *r, const json_t *p)
 	size_t i;
 	json_t *s;
 
-	json_array_foreach(steps, i, s)
+	json_array_foreach (steps, i, s)
 		printf("  %-16s %-13s %7.2f s  %s\n", jdoc_str(s, "name", "?"),
 		    jdoc_str(s, "result", "?"),
 		    (double)jdoc_int(s, "ms", 0) / 1000,
 		    jdoc_str(s, "detail", ""));
-	printf("%s %s: mounted in %.2f s", r->name,
-	    jdoc_str(p, "result", "?"), (double)r->mount_ms / 1000);
+	printf("%s %s: mounted in %.2f s", r->name, jdoc_str(p, "result", "?"),
+	    (double)r->mount_ms / 1000);
 	if (json_object_get(p, "recovery_ms") != NULL)
 		printf(", answering after %.2f s",
 		    (double)jdoc_int(p, "recovery_ms", 0) / 1000);

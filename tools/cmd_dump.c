@@ -42,7 +42,8 @@ read_options(struct options *o, int argc, char **argv, struct err *e)
 	}
 	rc = tool_args(argc, argv, 1, &tool_dump, e);
 	if (rc == 0 && o->output == NULL)
-		return err_set(e, -EINVAL, "where to? name it with --output "
+		return err_set(e, -EINVAL,
+		    "where to? name it with --output "
 		    "FILE");
 	return rc;
 }
@@ -100,8 +101,8 @@ say(struct tool *t, const struct proof_result *r, const char *output,
 	json_object_set_new(o, "backup", jdoc_new_str(r->name));
 	json_object_set_new(o, "output", jdoc_new_str(output));
 	json_object_set_new(o, "bytes", json_integer(st.st_size));
-	json_object_set_new(o, "seconds",
-	    json_real((double)r->total_ms / 1000));
+	json_object_set_new(
+	    o, "seconds", json_real((double)r->total_ms / 1000));
 	return tool_print_json(o, e);
 }
 

@@ -54,13 +54,12 @@ say(struct tool *t, const struct extract_how *how,
 	o = json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 		      "s:f}",
 	    "backup", jdoc_new_str(how->backup->name), "target",
-	    jdoc_new_str(how->target), "files", (json_int_t)s->files,
-	    "folders", (json_int_t)s->folders, "others",
-	    (json_int_t)s->others, "bytes", (json_int_t)s->bytes,
-	    "written_bytes", (json_int_t)s->written_bytes, "removed",
-	    (json_int_t)s->removed, "damaged_ranges", (json_int_t)s->damaged,
-	    "attributes_unset", (json_int_t)s->unset, "seconds",
-	    (double)ms / 1000);
+	    jdoc_new_str(how->target), "files", (json_int_t)s->files, "folders",
+	    (json_int_t)s->folders, "others", (json_int_t)s->others, "bytes",
+	    (json_int_t)s->bytes, "written_bytes", (json_int_t)s->written_bytes,
+	    "removed", (json_int_t)s->removed, "damaged_ranges",
+	    (json_int_t)s->damaged, "attributes_unset", (json_int_t)s->unset,
+	    "seconds", (double)ms / 1000);
 	return tool_print_json(o, e);
 }
 
@@ -69,8 +68,8 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 {
 	SCOPED_PATTERNS struct pattern_list patterns = {0};
 	SCOPED_BACKUP struct backup b = {0};
-	struct extract_how how = {.store = &t->store, .backup = &b,
-	    .patterns = &patterns};
+	struct extract_how how = {
+	    .store = &t->store, .backup = &b, .patterns = &patterns};
 	struct extract_stats stats = {0};
 	struct err se = ERR_NONE;
 	int64_t start = clock_mono_ms();
@@ -103,7 +102,8 @@ const struct tool_command tool_extract = {
 	"this\n"
 	"                      pattern matches ('*' matches '/' too); may be "
 	"repeated\n"
-	"      --delta         make an existing TARGET as the backup was: write "
+	"      --delta         make an existing TARGET as the backup was: "
+	"write "
 	"only\n"
 	"                      blocks that differ, and REMOVE what the backup "
 	"has\n"

@@ -44,14 +44,14 @@ describe(struct tool *t, const struct catalog_entry *en, int *worst)
 		return o;
 	}
 	stats = json_object_get(record, "stats");
-	json_object_set_new(o, "engine",
-	    jdoc_new_str(jdoc_str(record, "engine", "?")));
+	json_object_set_new(
+	    o, "engine", jdoc_new_str(jdoc_str(record, "engine", "?")));
 	json_object_set_new(o, "consistency",
 	    jdoc_new_str(jdoc_str(record, "consistency", "?")));
 	json_object_set_new(o, "logical_bytes",
 	    json_integer(jdoc_int(stats, "logical_bytes", 0)));
-	if (catalog_last_proof(t->store.repo, &t->store.keys, en->job,
-		en->time, &proof, &pe) < 0)
+	if (catalog_last_proof(t->store.repo, &t->store.keys, en->job, en->time,
+		&proof, &pe) < 0)
 		log_warn("%s: its proofs cannot be read: %s", name, pe.text);
 	if (proof != NULL)
 		json_object_set_new(o, "proof", json_incref(proof));

@@ -59,8 +59,9 @@ say(struct tool *t, const char *backup, const char *dir, const char *scratch,
 
 	if (!t->json) {
 		log_notice("%s is mounted on %s, %s; to end: neap-restore "
-		    "unmount %s", backup, dir,
-		    scratch != NULL ? "writable" : "read-only", dir);
+			   "unmount %s",
+		    backup, dir, scratch != NULL ? "writable" : "read-only",
+		    dir);
 		return 0;
 	}
 	json_object_set_new(o, "backup", jdoc_new_str(backup));
@@ -87,9 +88,12 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 	if (rc < 0)
 		return rc;
 	snprintf(name, sizeof name, "%s/%s", en.job, en.time);
-	how = (struct mount_how){.store = &t->how, .backup = name,
-	    .dir = argv[optind + 1], .scratch = o.scratch,
-	    .cache_bytes = o.cache_bytes, .foreground = o.foreground};
+	how = (struct mount_how){.store = &t->how,
+	    .backup = name,
+	    .dir = argv[optind + 1],
+	    .scratch = o.scratch,
+	    .cache_bytes = o.cache_bytes,
+	    .foreground = o.foreground};
 	/* The server opens the store for itself: nothing is shared. */
 	store_close(&t->store);
 	if (o.foreground)

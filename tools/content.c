@@ -60,9 +60,10 @@ copy_extent(struct content *c, const struct map_extent *x, uint64_t off,
 		return rc;
 	if (x->slot + x->count > h.blocks) {
 		chunk_cache_put(c->cache, &h);
-		return err_set(e, -EBADMSG, "the map names slots %u to %u of "
-		    "a chunk that has %u", x->slot, x->slot + x->count - 1,
-		    h.blocks);
+		return err_set(e, -EBADMSG,
+		    "the map names slots %u to %u of "
+		    "a chunk that has %u",
+		    x->slot, x->slot + x->count - 1, h.blocks);
 	}
 	skip = (size_t)x->slot * CHUNK_BLOCK_BYTES;
 	if (from < off) {
@@ -90,8 +91,8 @@ content_read(struct content *c, uint64_t object, uint64_t off, void *to,
 	if (len == 0)
 		return 0;
 	end = (off + len - 1) / CHUNK_BLOCK_BYTES + 1;
-	rc = map_view_extents(c->view, object, first, end - first, collect, &l,
-	    e);
+	rc = map_view_extents(
+	    c->view, object, first, end - first, collect, &l, e);
 	for (size_t i = 0; rc >= 0 && i < l.n; i++)
 		rc = copy_extent(c, &l.v[i], off, to, len, e);
 	free(l.v);
@@ -146,8 +147,8 @@ content_new(struct content **out, struct map_view *view,
 	if (want > AHEAD_THREADS_MAX)
 		want = AHEAD_THREADS_MAX;
 	while (c->threads < want) {
-		int rc = pthread_create(&c->thread[c->threads], NULL,
-		    ahead_main, c);
+		int rc =
+		    pthread_create(&c->thread[c->threads], NULL, ahead_main, c);
 
 		if (rc != 0) {
 			content_free(c);

@@ -30,14 +30,13 @@ struct cow {
 	uint64_t base_end; /* bytes of the backup that still show through */
 	atomic_uint_fast64_t size;
 	int scratch_fd; /* the folder; borrowed */
-	int fd;		/* our file; -1 before the first write */
-	bool torn;	/* a failed write may have left bytes in no one's block */
+	int fd;         /* our file; -1 before the first write */
+	bool torn; /* a failed write may have left bytes in no one's block */
 	struct blockset ours;
 };
 
 struct cow *
-cow_new(struct content *content, uint64_t object, uint64_t size,
-    int scratch_fd)
+cow_new(struct content *content, uint64_t object, uint64_t size, int scratch_fd)
 {
 	struct cow *c = mem_new(sizeof *c);
 
@@ -92,8 +91,8 @@ need_scratch(struct cow *c, struct err *e)
 
 	if (c->fd >= 0)
 		return 0;
-	c->fd = openat(c->scratch_fd, ".",
-	    O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	c->fd =
+	    openat(c->scratch_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (c->fd >= 0)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT &&
@@ -103,8 +102,8 @@ need_scratch(struct cow *c, struct err *e)
 	if (rc < 0)
 		return rc;
 	snprintf(name, sizeof name, ".scratch-%016llx", (unsigned long long)r);
-	c->fd = openat(c->scratch_fd, name,
-	    O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	c->fd = openat(
+	    c->scratch_fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	if (c->fd < 0)
 		return err_sys(e, errno, "make a scratch file");
 	unlinkat(c->scratch_fd, name, 0);
@@ -120,8 +119,8 @@ read_base(struct cow *c, uint64_t off, uint8_t *to, size_t len, struct err *e)
 	int rc;
 
 	if (off < c->base_end)
-		have = c->base_end - off < len ? (size_t)(c->base_end - off)
-					       : len;
+		have =
+		    c->base_end - off < len ? (size_t)(c->base_end - off) : len;
 	if (have > 0) {
 		rc = content_read(c->content, c->object, off, to, have, e);
 		if (rc < 0)
@@ -172,8 +171,8 @@ cow_read(struct cow *c, uint64_t off, void *to, size_t len, struct err *e)
 		len = (size_t)(size - off);
 	for (left = len; rc == 0 && left > 0;) {
 		uint64_t block = off / BLOCK;
-		uint64_t run = blockset_run(&c->ours, block,
-		    (off + left - 1) / BLOCK + 1);
+		uint64_t run =
+		    blockset_run(&c->ours, block, (off + left - 1) / BLOCK + 1);
 		uint64_t end = (block + run) * BLOCK;
 		size_t n = end - off < left ? (size_t)(end - off) : left;
 
@@ -250,8 +249,8 @@ check_range(uint64_t off, uint64_t len, struct err *e)
 }
 
 int
-cow_write(struct cow *c, uint64_t off, const void *from, size_t len,
-    struct err *e)
+cow_write(
+    struct cow *c, uint64_t off, const void *from, size_t len, struct err *e)
 {
 	int rc = check_range(off, len, e);
 
@@ -288,7 +287,7 @@ cow_truncate(struct cow *c, uint64_t size, struct err *e)
 		if (fstat(c->fd, &st) < 0)
 			rc = err_sys(e, errno, "stat the scratch");
 		else if ((uint64_t)st.st_size > size &&
-		    ftruncate(c->fd, (off_t)size) < 0)
+			 ftruncate(c->fd, (off_t)size) < 0)
 			rc = err_sys(e, errno, "truncate the scratch");
 	}
 	if (rc == 0)

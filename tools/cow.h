@@ -19,19 +19,19 @@ struct cow;
  * `object` 0: a new file, empty in the backup. `size`: of the object. The
  * scratch file is made in `scratch_fd` by the first write.
  */
-struct cow *cow_new(struct content *content, uint64_t object, uint64_t size,
-    int scratch_fd);
+struct cow *cow_new(
+    struct content *content, uint64_t object, uint64_t size, int scratch_fd);
 void cow_free(struct cow *c); /* gives its scratch space back; NULL is fine */
 
 uint64_t cow_size(const struct cow *c);
 uint64_t cow_scratch_bytes(struct cow *c); /* on the scratch's disk */
 
 /* Up to `len` bytes; how many, less only at the end of the file. */
-ssize_t cow_read(struct cow *c, uint64_t off, void *to, size_t len,
-    struct err *e);
+ssize_t cow_read(
+    struct cow *c, uint64_t off, void *to, size_t len, struct err *e);
 /* All or an error; -ENOSPC when the scratch is full. */
-int cow_write(struct cow *c, uint64_t off, const void *from, size_t len,
-    struct err *e);
+int cow_write(
+    struct cow *c, uint64_t off, const void *from, size_t len, struct err *e);
 int cow_truncate(struct cow *c, uint64_t size, struct err *e);
 /* Zeros in [off, off + len); the file's size stays. */
 int cow_zero(struct cow *c, uint64_t off, uint64_t len, struct err *e);

@@ -52,14 +52,15 @@ open_target(struct extract *x, struct err *e)
 		return rc < 0 ? rc : 0;
 	err_set(e, -EPERM, "target folder %s is not empty", path);
 	return err_hint(e, "name a new one, or add --delta to make it as the "
-	    "backup was");
+			   "backup was");
 }
 
 static void
 tell_damage(struct extract *x)
 {
 	size_t n = x->stats.damaged < EXTRACT_DAMAGE_LISTED
-	    ? x->stats.damaged : EXTRACT_DAMAGE_LISTED;
+		       ? x->stats.damaged
+		       : EXTRACT_DAMAGE_LISTED;
 
 	for (size_t i = 0; i < n; i++) {
 		log_error("damaged: %s", x->damage[i]);
@@ -88,24 +89,26 @@ run(struct extract *x, struct err *e)
 	if (rc == 0 && syncfs(x->target_fd) < 0)
 		rc = err_sys(e, errno, "sync %s", x->how->target);
 	if (rc < 0)
-		return err_wrap(e, "what is in %s is incomplete",
-		    x->how->target);
+		return err_wrap(
+		    e, "what is in %s is incomplete", x->how->target);
 	if (x->stats.damaged > 0)
-		return err_set(e, x->damage_code, "%llu ranges of %s could not "
+		return err_set(e, x->damage_code,
+		    "%llu ranges of %s could not "
 		    "be restored and were left as they were in the target "
 		    "(holes in new files); all else is there",
-		    (unsigned long long)x->stats.damaged,
-		    x->how->backup->name);
+		    (unsigned long long)x->stats.damaged, x->how->backup->name);
 	return pattern_check_matched(x->how->patterns, e);
 }
 
 int
-extract_run(const struct extract_how *how, struct extract_stats *stats,
-    struct err *e)
+extract_run(
+    const struct extract_how *how, struct extract_stats *stats, struct err *e)
 {
-	struct extract x = {.how = how, .view = how->backup->view,
-	    .target_fd = -1, .total_bytes = how->patterns->n == 0
-		? backup_logical_bytes(how->backup) : 0};
+	struct extract x = {.how = how,
+	    .view = how->backup->view,
+	    .target_fd = -1,
+	    .total_bytes =
+		how->patterns->n == 0 ? backup_logical_bytes(how->backup) : 0};
 	int rc;
 
 	rc = how->delta ? extract_guard(how, e) : 0;

@@ -26,15 +26,15 @@ struct extract_how {
 
 struct extract_stats {
 	uint64_t files, folders, others; /* made or looked at */
-	uint64_t bytes;		/* of files, holes included */
+	uint64_t bytes;                  /* of files, holes included */
 	uint64_t written_bytes;
-	uint64_t removed;	/* names, with all that was below */
-	uint64_t damaged;	/* ranges that could not be restored */
-	uint64_t unset;		/* names that miss some attribute */
+	uint64_t removed; /* names, with all that was below */
+	uint64_t damaged; /* ranges that could not be restored */
+	uint64_t unset;   /* names that miss some attribute */
 };
 
 /* `stats` is filled also on failure. */
-int extract_run(const struct extract_how *how, struct extract_stats *stats,
-    struct err *e);
+int extract_run(
+    const struct extract_how *how, struct extract_stats *stats, struct err *e);
 
 #endif

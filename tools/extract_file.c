@@ -52,8 +52,8 @@ extract_apply(struct extract *x, const struct object *o, int dirfd,
 	pthread_mutex_unlock(&x->lock);
 	if (tell)
 		log_warn("%s: %s; the same is not told again for other paths%s",
-		    path, ae.text, geteuid() == 0
-			? "" : "; only root can restore owners");
+		    path, ae.text,
+		    geteuid() == 0 ? "" : "; only root can restore owners");
 	return 0;
 }
 
@@ -64,17 +64,17 @@ extract_apply(struct extract *x, const struct object *o, int dirfd,
  * backup knows may be somebody else's too: it is replaced.
  */
 static int
-open_existing(int dirfd, const char *name, const struct object *o, int *fd,
-    struct err *e)
+open_existing(
+    int dirfd, const char *name, const struct object *o, int *fd, struct err *e)
 {
 	struct stat st;
 
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "stat");
-	if (S_ISREG(st.st_mode) && (st.st_nlink == 1 ||
-		st.st_nlink == o->nlink)) {
-		*fd = openat(dirfd, name,
-		    O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+	if (S_ISREG(st.st_mode) &&
+	    (st.st_nlink == 1 || st.st_nlink == o->nlink)) {
+		*fd = openat(
+		    dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
 		if (*fd < 0)
 			return err_sys(e, errno, "open");
 		return 1;

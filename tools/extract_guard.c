@@ -27,8 +27,7 @@ opened_below(const char *pid, const char *dir)
 	if (d == NULL)
 		return 0;
 	while (found == 0 && (de = readdir(d)) != NULL) {
-		ssize_t n = readlinkat(dirfd(d), de->d_name, to,
-		    sizeof to - 1);
+		ssize_t n = readlinkat(dirfd(d), de->d_name, to, sizeof to - 1);
 
 		if (n <= 0)
 			continue;
@@ -94,7 +93,7 @@ extract_guard(const struct extract_how *how, struct err *e)
 			continue;
 		err_set(e, -EPERM, "%s is in use by process %ld", real, pid);
 		return err_hint(e, "restoring under a running server destroys "
-		    "it; stop it first");
+				   "it; stop it first");
 	}
 	return 0;
 }

@@ -26,7 +26,7 @@ struct extract_file {
 	char *name;
 	struct object o;
 	int fd;
-	bool existed; /* delta: it has content to be compared */
+	bool existed;     /* delta: it has content to be compared */
 	atomic_uint refs; /* the walker's and one for each queued target */
 };
 

@@ -31,18 +31,24 @@ struct links { /* first names of objects with several */
 	struct {
 		uint64_t object;
 		char *path;
-	} *v;
+	} * v;
 	size_t n, cap;
+};
+
+struct extent_batch {
+	struct map_extent v[EXTENTS_AT_ONCE];
+	size_t n;
 };
 
 struct walk {
 	struct extract *x;
 	struct links links;
+	struct extent_batch *extents; /* of the file in hand */
 	/* folders whose mode would lock us out, to be applied at the end */
 	struct {
 		char *path;
 		uint64_t object;
-	} *late;
+	} * late;
 	size_t lates, lates_cap;
 };
 
@@ -77,17 +83,17 @@ open_folder(struct walk *w, struct level *l, struct err *e)
 	if (w->x->how->delta && l->ours &&
 	    fstatat(at, l->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    !S_ISDIR(st.st_mode) && unlinkat(at, l->name, 0) < 0)
-		return err_sys(e, errno, "remove %s%s", w->x->how->target,
-		    l->path);
+		return err_sys(
+		    e, errno, "remove %s%s", w->x->how->target, l->path);
 	if (mkdirat(at, l->name, 0700) == 0)
 		l->made = true;
 	else if (errno != EEXIST)
-		return err_sys(e, errno, "make folder %s%s",
-		    w->x->how->target, l->path);
+		return err_sys(
+		    e, errno, "make folder %s%s", w->x->how->target, l->path);
 	fd = openat(at, l->name, how);
 	if (fd < 0)
-		return err_sys(e, errno, "open folder %s%s",
-		    w->x->how->target, l->path);
+		return err_sys(
+		    e, errno, "open folder %s%s", w->x->how->target, l->path);
 	l->dir = extract_dir_new(fd, l->path);
 	return 0;
 }
@@ -164,14 +170,14 @@ remove_extras(struct walk *w, struct level *l, struct err *e)
 	int rc = 0;
 
 	if (d == NULL)
-		return err_sys(e, errno, "list %s%s", w->x->how->target,
-		    l->path);
+		return err_sys(
+		    e, errno, "list %s%s", w->x->how->target, l->path);
 	while (rc == 0 && (de = readdir(d)) != NULL) {
 		if (strcmp(de->d_name, ".") == 0 ||
 		    strcmp(de->d_name, "..") == 0)
 			continue;
-		rc = map_view_lookup(w->x->view, l->object, de->d_name,
-		    &object, e);
+		rc = map_view_lookup(
+		    w->x->view, l->object, de->d_name, &object, e);
 		if (rc == 1) {
 			rc = 0;
 		} else if (rc == 0) {
@@ -185,11 +191,6 @@ remove_extras(struct walk *w, struct level *l, struct err *e)
 
 /* ---- files --------------------------------------------------------------- */
 
-struct extent_batch {
-	struct map_extent v[EXTENTS_AT_ONCE];
-	size_t n;
-};
-
 static int
 on_extent(void *arg, const struct map_extent *at)
 {
@@ -200,12 +201,12 @@ on_extent(void *arg, const struct map_extent *at)
 }
 
 static int
-put_content(struct walk *w, struct extract_file *f, uint64_t object,
-    struct err *e)
+put_content(
+    struct walk *w, struct extract_file *f, uint64_t object, struct err *e)
 {
 	uint64_t blocks = f->o.size / CHUNK_BLOCK_BYTES +
-	    (f->o.size % CHUNK_BLOCK_BYTES != 0);
-	SCOPED_FREE struct extent_batch *b = mem_new(sizeof *b);
+			  (f->o.size % CHUNK_BLOCK_BYTES != 0);
+	struct extent_batch *b = w->extents;
 	uint64_t zero_from = 0;
 	int rc = 0;
 
@@ -214,8 +215,7 @@ put_content(struct walk *w, struct extract_file *f, uint64_t object,
 
 		b->n = 0;
 		rc = map_view_extents(w->x->view, object, at,
-		    n < EXTENTS_AT_ONCE ? n : EXTENTS_AT_ONCE, on_extent, b,
-		    e);
+		    n < EXTENTS_AT_ONCE ? n : EXTENTS_AT_ONCE, on_extent, b, e);
 		for (size_t i = 0; rc >= 0 && i < b->n; i++) {
 			const struct map_extent *m = &b->v[i];
 
@@ -290,10 +290,10 @@ link_to_first(struct walk *w, struct level *l, const char *name,
 static mode_t
 node_type(enum object_type t)
 {
-	return t == OBJECT_FIFO	   ? S_IFIFO
-	    : t == OBJECT_SOCKET ? S_IFSOCK
-	    : t == OBJECT_CHAR	 ? S_IFCHR
-				 : S_IFBLK;
+	return t == OBJECT_FIFO     ? S_IFIFO
+	       : t == OBJECT_SOCKET ? S_IFSOCK
+	       : t == OBJECT_CHAR   ? S_IFCHR
+				    : S_IFBLK;
 }
 
 static int
@@ -325,8 +325,7 @@ is_ours(const struct walk *w, const char *path)
 {
 	const char *p;
 
-	for (size_t i = 0; (p = backup_path(w->x->how->backup, i)) != NULL;
-	     i++)
+	for (size_t i = 0; (p = backup_path(w->x->how->backup, i)) != NULL; i++)
 		if (fs_below(path, p))
 			return true;
 	return false;
@@ -347,11 +346,16 @@ do_name(struct walk *w, struct level *up, const char *name, uint64_t object,
 	if (rc < 0)
 		return rc;
 	if (rc == 0)
-		return err_set(e, -EBADMSG, "%s: the backup has its name but "
-		    "not its record", path);
+		return err_set(e, -EBADMSG,
+		    "%s: the backup has its name but "
+		    "not its record",
+		    path);
 	if (o.type == OBJECT_DIR) {
-		struct level l = {.up = up, .name = name, .path = path,
-		    .object = object, .chosen = chosen,
+		struct level l = {.up = up,
+		    .name = name,
+		    .path = path,
+		    .object = object,
+		    .chosen = chosen,
 		    .ours = up->ours || is_ours(w, path)};
 
 		if (!chosen && !pattern_may_be_below(x->how->patterns, path))
@@ -401,8 +405,8 @@ do_folder(struct walk *w, struct level *l, struct err *e)
 	if (rc == 0 && l->chosen && l->ours && !l->made && w->x->how->delta)
 		rc = remove_extras(w, l, e);
 	while (rc == 0 && more) {
-		rc = map_view_names(w->x->view, l->object, after, on_name, b,
-		    e);
+		rc =
+		    map_view_names(w->x->view, l->object, after, on_name, b, e);
 		if (rc < 0)
 			return rc;
 		more = b->n == BATCH;
@@ -416,10 +420,10 @@ do_folder(struct walk *w, struct level *l, struct err *e)
 int
 extract_walk(struct extract *x, struct err *e)
 {
-	struct walk w = {.x = x};
+	struct walk w = {.x = x, .extents = mem_new(sizeof *w.extents)};
 	char nothing[] = "";
-	struct level root = {.name = ".", .path = nothing,
-	    .object = MAP_ROOT_OBJECT};
+	struct level root = {
+	    .name = ".", .path = nothing, .object = MAP_ROOT_OBJECT};
 	int rc;
 
 	root.chosen = pattern_chooses(x->how->patterns, "");
@@ -437,6 +441,7 @@ extract_walk(struct extract *x, struct err *e)
 	if (rc == 0)
 		rc = apply_late(&w, e);
 	extract_dir_put(root.dir);
+	free(w.extents);
 	for (size_t i = 0; i < w.links.n; i++)
 		free(w.links.v[i].path);
 	free(w.links.v);

@@ -48,8 +48,8 @@ extract_add_done(struct extract *x, uint64_t bytes)
 }
 
 static void
-note_damage(struct extract *x, const struct extract_target *t,
-    const struct err *e)
+note_damage(
+    struct extract *x, const struct extract_target *t, const struct err *e)
 {
 	char *line = mem_printf("%s/%s: %llu bytes at offset %llu: %s",
 	    t->file->dir->path, t->file->name, (unsigned long long)t->len,
@@ -96,8 +96,8 @@ write_differing(struct extract *x, int fd, const uint8_t *now,
 			end += n;
 		}
 		if (end > at) {
-			int rc = fs_pwrite(fd, want + at, end - at, off + at,
-			    e);
+			int rc =
+			    fs_pwrite(fd, want + at, end - at, off + at, e);
 
 			if (rc < 0)
 				return rc;
@@ -119,7 +119,8 @@ write_target(struct extract *x, const struct extract_target *t,
 	int rc;
 
 	if ((uint64_t)t->slot * BLOCK + t->len > (uint64_t)h->blocks * BLOCK) {
-		err_set(e, -EBADMSG, "the map names slots that its chunk has "
+		err_set(e, -EBADMSG,
+		    "the map names slots that its chunk has "
 		    "not");
 		note_damage(x, t, e);
 		return err_clear(e);
@@ -136,8 +137,8 @@ write_target(struct extract *x, const struct extract_target *t,
 
 /* One stretch of data where zeros belong. */
 static int
-zero_stretch(struct extract *x, int fd, uint64_t off, uint64_t len,
-    struct err *e)
+zero_stretch(
+    struct extract *x, int fd, uint64_t off, uint64_t len, struct err *e)
 {
 	static const uint8_t zeros[CHUNK_BYTES];
 	uint8_t now[CHUNK_BYTES];
@@ -146,8 +147,8 @@ zero_stretch(struct extract *x, int fd, uint64_t off, uint64_t len,
 		(off_t)off, (off_t)len) == 0)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != ENOSYS)
-		return err_sys(e, errno, "punch a hole at %llu",
-		    (unsigned long long)off);
+		return err_sys(
+		    e, errno, "punch a hole at %llu", (unsigned long long)off);
 	while (len > 0) {
 		size_t n = len < sizeof now ? (size_t)len : sizeof now;
 		int rc = fs_pread(fd, now, n, off, e);
@@ -182,8 +183,8 @@ zero_target(struct extract *x, const struct extract_target *t, struct err *e)
 		hole = lseek(t->file->fd, data, SEEK_HOLE);
 		if (hole < 0 || (uint64_t)hole > end)
 			hole = (off_t)end;
-		rc = zero_stretch(x, t->file->fd, (uint64_t)data,
-		    (uint64_t)(hole - data), e);
+		rc = zero_stretch(
+		    x, t->file->fd, (uint64_t)data, (uint64_t)(hole - data), e);
 		if (rc < 0)
 			return rc;
 		at = (uint64_t)hole;
@@ -207,8 +208,7 @@ do_targets(struct extract *x, const struct extract_job *j, struct err *e)
 	for (unsigned i = 0; rc >= 0 && i < j->targets; i++) {
 		const struct extract_target *t = &j->target[i];
 
-		rc = j->zero ? zero_target(x, t, e)
-			     : write_target(x, t, &h, e);
+		rc = j->zero ? zero_target(x, t, e) : write_target(x, t, &h, e);
 		if (rc < 0)
 			err_wrap(e, "%s%s/%s", x->how->target,
 			    t->file->dir->path, t->file->name);
@@ -263,8 +263,8 @@ extract_start(struct extract *x, struct err *e)
 	}
 	queue_init(&x->queue, EXTRACT_QUEUE);
 	while (x->workers < want) {
-		int rc = pthread_create(&x->worker[x->workers], NULL,
-		    worker_main, x);
+		int rc = pthread_create(
+		    &x->worker[x->workers], NULL, worker_main, x);
 
 		if (rc != 0)
 			return err_sys(e, rc, "start a worker");
@@ -326,8 +326,7 @@ extract_put(struct extract *x, struct extract_file *f,
 		return 0;
 	if (len > f->o.size - off)
 		len = f->o.size - off;
-	if (x->job == NULL || x->job->zero ||
-	    x->job->targets == CHUNK_BLOCKS ||
+	if (x->job == NULL || x->job->zero || x->job->targets == CHUNK_BLOCKS ||
 	    memcmp(&x->job->chunk, &at->chunk, sizeof at->chunk) != 0) {
 		rc = new_job(x, e);
 		if (rc < 0)

@@ -25,26 +25,25 @@ print_help(void)
 	       "commands\n");
 	for (size_t i = 0; i < MEM_COUNT(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	printf(
-	    "\nwhere the repository is\n"
-	    "  -c, --config FILE          configuration (default: "
-	    "/etc/neap/neap.yaml)\n"
-	    "  -r, --repository URL       this repository, without a "
-	    "configuration\n"
-	    "      --key FILE             the recovery key\n"
-	    "      --passphrase-file FILE the passphrase of a key slot, "
-	    "instead\n"
-	    "\nother options\n"
-	    "      --json                 one JSON document on standard "
-	    "output\n"
-	    "  -q, --quiet                no notices, no progress\n"
-	    "  -v, --verbose              more of what goes on\n"
-	    "  -V, --version              print the version\n"
-	    "  -h, --help                 this text; COMMAND --help: its "
-	    "options\n"
-	    "\nBACKUP is JOB/TIME, JOB/latest, or a unique prefix of one.\n"
-	    "Exit status: 0 done, 1 failed, 2 usage or configuration, "
-	    "3 refused,\n4 corrupt, 5 could not check.\n");
+	printf("\nwhere the repository is\n"
+	       "  -c, --config FILE          configuration (default: "
+	       "/etc/neap/neap.yaml)\n"
+	       "  -r, --repository URL       this repository, without a "
+	       "configuration\n"
+	       "      --key FILE             the recovery key\n"
+	       "      --passphrase-file FILE the passphrase of a key slot, "
+	       "instead\n"
+	       "\nother options\n"
+	       "      --json                 one JSON document on standard "
+	       "output\n"
+	       "  -q, --quiet                no notices, no progress\n"
+	       "  -v, --verbose              more of what goes on\n"
+	       "  -V, --version              print the version\n"
+	       "  -h, --help                 this text; COMMAND --help: its "
+	       "options\n"
+	       "\nBACKUP is JOB/TIME, JOB/latest, or a unique prefix of one.\n"
+	       "Exit status: 0 done, 1 failed, 2 usage or configuration, "
+	       "3 refused,\n4 corrupt, 5 could not check.\n");
 }
 
 static void

@@ -18,12 +18,13 @@ struct mount_how {
 	const char *dir;     /* a folder that exists */
 	const char *scratch; /* NULL: read-only; made when absent, else empty */
 	size_t cache_bytes;
-	bool foreground;     /* damage to stderr, not to syslog */
+	bool foreground; /* damage to stderr, not to syslog */
 };
 
 struct mount_stats {
 	uint64_t scratch_bytes; /* on the scratch's disk, when it ended */
-	uint64_t decoded_bytes; /* plain bytes of the chunks that were decoded */
+	uint64_t
+	    decoded_bytes; /* plain bytes of the chunks that were decoded */
 };
 
 struct mount {

@@ -39,8 +39,8 @@ mount_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 }
 
 void
-mount_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
-    const char *name)
+mount_symlink(
+    fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct overlay_make how = {.mode = S_IFLNK | 0777, .target = target};
 
@@ -76,7 +76,7 @@ mount_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
     fuse_ino_t to_parent, const char *to_name, unsigned flags)
 {
 	fuse_reply_err(req, -overlay_rename(mount_overlay(req), parent, name,
-		to_parent, to_name, flags));
+				to_parent, to_name, flags));
 }
 
 static unsigned
@@ -131,14 +131,14 @@ mount_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
     const char *value, size_t size, int flags)
 {
 	fuse_reply_err(req, -overlay_setxattr(mount_overlay(req), ino, name,
-		SPAN(value, size), flags));
+				SPAN(value, size), flags));
 }
 
 void
 mount_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	fuse_reply_err(req,
-	    -overlay_removexattr(mount_overlay(req), ino, name));
+	fuse_reply_err(
+	    req, -overlay_removexattr(mount_overlay(req), ino, name));
 }
 
 void
@@ -147,10 +147,10 @@ mount_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 {
 	struct overlay *ov = mount_overlay(req);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct overlay_make how = {.mode = (mode & 07777) | S_IFREG,
-	    .uid = ctx->uid, .gid = ctx->gid};
-	struct fuse_entry_param p = {.attr_timeout = MOUNT_TIMEOUT_S,
-	    .entry_timeout = MOUNT_TIMEOUT_S};
+	struct overlay_make how = {
+	    .mode = (mode & 07777) | S_IFREG, .uid = ctx->uid, .gid = ctx->gid};
+	struct fuse_entry_param p = {
+	    .attr_timeout = MOUNT_TIMEOUT_S, .entry_timeout = MOUNT_TIMEOUT_S};
 	struct overlay_file *f = NULL;
 	int rc;
 

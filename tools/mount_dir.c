@@ -19,7 +19,7 @@
  */
 struct folder {
 	pthread_mutex_t lock;
-	char **name;	/* name[i] has the offset first + i */
+	char **name; /* name[i] has the offset first + i */
 	size_t n, cap;
 	uint64_t first; /* >= 3 */
 };
@@ -74,12 +74,14 @@ static int
 put(struct listing *l, const char *name, const struct stat *st)
 {
 	struct fuse_entry_param p = {.attr_timeout = MOUNT_TIMEOUT_S,
-	    .entry_timeout = MOUNT_TIMEOUT_S, .ino = st->st_ino, .attr = *st};
+	    .entry_timeout = MOUNT_TIMEOUT_S,
+	    .ino = st->st_ino,
+	    .attr = *st};
 	size_t left = l->cap - l->len, n;
 
 	/* "." and ".." are not looked-up names: the kernel wants inode 0. */
-	if (name[0] == '.' && (name[1] == '\0' ||
-		(name[1] == '.' && name[2] == '\0')))
+	if (name[0] == '.' &&
+	    (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
 		p.ino = 0;
 	if (l->plus)
 		n = fuse_add_direntry_plus(l->req, l->buf + l->len, left, name,
@@ -173,8 +175,7 @@ serve(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct fuse_file_info *fi, bool plus)
 {
 	struct folder *d = (struct folder *)(uintptr_t)fi->fh;
-	struct listing l = {.req = req, .folder = d, .plus = plus,
-	    .cap = size};
+	struct listing l = {.req = req, .folder = d, .plus = plus, .cap = size};
 	int rc;
 
 	l.buf = mem_new(size > 0 ? size : 1);

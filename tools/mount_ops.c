@@ -20,8 +20,8 @@ mount_overlay(fuse_req_t req)
 void
 mount_reply_entry(fuse_req_t req, int rc, const struct stat *st)
 {
-	struct fuse_entry_param p = {.attr_timeout = MOUNT_TIMEOUT_S,
-	    .entry_timeout = MOUNT_TIMEOUT_S};
+	struct fuse_entry_param p = {
+	    .attr_timeout = MOUNT_TIMEOUT_S, .entry_timeout = MOUNT_TIMEOUT_S};
 
 	if (rc == -ENOENT) {
 		fuse_reply_entry(req, &p); /* inode 0: remember that it lacks */
@@ -168,8 +168,8 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	n = overlay_read(mount_overlay(req), file_of(fi), (uint64_t)off, to,
-	    size);
+	n = overlay_read(
+	    mount_overlay(req), file_of(fi), (uint64_t)off, to, size);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
@@ -180,8 +180,8 @@ static void
 op_write(fuse_req_t req, fuse_ino_t ino, const char *from, size_t size,
     off_t off, struct fuse_file_info *fi)
 {
-	int rc = overlay_write(mount_overlay(req), file_of(fi), (uint64_t)off,
-	    from, size);
+	int rc = overlay_write(
+	    mount_overlay(req), file_of(fi), (uint64_t)off, from, size);
 
 	(void)ino;
 	if (rc < 0)
@@ -205,8 +205,8 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 
 /* The scratch is thrown away: there is nothing to make durable. */
 static void
-op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
-    struct fuse_file_info *fi)
+op_fsync(
+    fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)datasync;
@@ -219,7 +219,8 @@ op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	const struct mount_view *v = fuse_req_userdata(req);
 	struct statvfs s = {.f_bsize = CHUNK_BLOCK_BYTES,
-	    .f_frsize = CHUNK_BLOCK_BYTES, .f_namemax = 255};
+	    .f_frsize = CHUNK_BLOCK_BYTES,
+	    .f_namemax = 255};
 	int rc;
 
 	(void)ino;

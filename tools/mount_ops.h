@@ -32,17 +32,17 @@ void mount_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct fuse_file_info *fi);
 void mount_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct fuse_file_info *fi);
-void mount_releasedir(fuse_req_t req, fuse_ino_t ino,
-    struct fuse_file_info *fi);
+void mount_releasedir(
+    fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
 void mount_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
     mode_t mode, dev_t rdev);
-void mount_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
-    mode_t mode);
-void mount_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
-    const char *name);
-void mount_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
-    const char *name);
+void mount_mkdir(
+    fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void mount_symlink(
+    fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void mount_link(
+    fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
 void mount_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void mount_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void mount_rename(fuse_req_t req, fuse_ino_t parent, const char *name,

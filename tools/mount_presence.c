@@ -24,8 +24,8 @@ address(struct sockaddr_un *a, const char *dir)
 	a->sun_family = AF_UNIX;
 	n = snprintf(a->sun_path + 1, sizeof a->sun_path - 1,
 	    "neap-mount-%016llx", (unsigned long long)h);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-	    (size_t)n);
+	return (
+	    socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
 int
@@ -35,8 +35,8 @@ mount_presence_listen(const char *real_dir)
 	struct sockaddr_un a;
 	socklen_t len = address(&a, real_dir);
 
-	if (fd >= 0 && (bind(fd, (struct sockaddr *)&a, len) < 0 ||
-		listen(fd, 8) < 0)) {
+	if (fd >= 0 &&
+	    (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, 8) < 0)) {
 		close(fd);
 		fd = -1;
 	}

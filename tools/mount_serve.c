@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -72,8 +73,10 @@ check_empty(int fd, const char *path, struct err *e)
 	while (rc == 0 && (de = readdir(d)) != NULL)
 		if (strcmp(de->d_name, ".") != 0 &&
 		    strcmp(de->d_name, "..") != 0)
-			rc = err_set(e, -EINVAL, "the scratch folder %s is "
-			    "not empty: name a new or an empty one", path);
+			rc = err_set(e, -EINVAL,
+			    "the scratch folder %s is "
+			    "not empty: name a new or an empty one",
+			    path);
 	closedir(d);
 	return rc;
 }
@@ -88,8 +91,7 @@ open_scratch(struct mount_serve *s, const char *path, struct err *e)
 		return err_sys(e, errno, "make scratch folder %s", path);
 	if (made)
 		s->scratch = fs_real(path, e);
-	s->scratch_fd =
-	    open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->scratch_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->scratch_fd < 0)
 		return err_sys(e, errno, "open scratch folder %s", path);
 	rc = check_empty(s->scratch_fd, path, e);
@@ -97,8 +99,7 @@ open_scratch(struct mount_serve *s, const char *path, struct err *e)
 }
 
 static int
-open_content(struct mount_serve *s, const struct mount_how *how,
-    struct err *e)
+open_content(struct mount_serve *s, const struct mount_how *how, struct err *e)
 {
 	int rc;
 
@@ -117,27 +118,28 @@ open_content(struct mount_serve *s, const struct mount_how *how,
 }
 
 static int
-make_session(struct mount_serve *s, const struct mount_how *how,
-    struct err *e)
+make_session(struct mount_serve *s, const struct mount_how *how, struct err *e)
 {
-	SCOPED_FREE char *options = mem_printf(
-	    "default_permissions,fsname=neap:%s,subtype=neap%s%s",
-	    s->backup.name, how->scratch == NULL ? ",ro" : "",
-	    geteuid() == 0 ? ",allow_other" : "");
+	SCOPED_FREE char *options =
+	    mem_printf("default_permissions,fsname=neap:%s,subtype=neap%s%s",
+		s->backup.name, how->scratch == NULL ? ",ro" : "",
+		geteuid() == 0 ? ",allow_other" : "");
 	char program[] = "neap-restore", dash_o[] = "-o";
 	char *argv[] = {program, dash_o, options, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
 
-	s->session = fuse_session_new(&args, &mount_ops, sizeof mount_ops,
-	    &s->view);
+	s->session =
+	    fuse_session_new(&args, &mount_ops, sizeof mount_ops, &s->view);
 	fuse_opt_free_args(&args);
 	if (s->session == NULL)
 		return err_set(e, -EIO, "make a FUSE session");
 	if (fuse_session_mount(s->session, how->dir) != 0) {
-		err_set(e, -EIO, "the kernel or fusermount3 refused to mount "
-		    "%s", how->dir);
+		err_set(e, -EIO,
+		    "the kernel or fusermount3 refused to mount "
+		    "%s",
+		    how->dir);
 		return err_hint(e, "is /dev/fuse there, is the folder yours, "
-		    "is nothing mounted on it?");
+				   "is nothing mounted on it?");
 	}
 	s->mounted = true;
 	return 0;
@@ -156,8 +158,8 @@ raise_open_files(void)
 }
 
 int
-mount_serve_open(struct mount_serve **out, const struct mount_how *how,
-    struct err *e)
+mount_serve_open(
+    struct mount_serve **out, const struct mount_how *how, struct err *e)
 {
 	struct mount_serve *s = mem_new(sizeof *s);
 	int rc;
@@ -174,8 +176,10 @@ mount_serve_open(struct mount_serve **out, const struct mount_how *how,
 	rc = open_content(s, how, e);
 	if (rc == 0) {
 		struct overlay_how oh = {.view = s->backup.view,
-		    .content = s->content, .scratch_fd = s->scratch_fd,
-		    .report = report, .arg = s};
+		    .content = s->content,
+		    .scratch_fd = s->scratch_fd,
+		    .report = report,
+		    .arg = s};
 
 		s->view.overlay = overlay_new(&oh);
 		s->view.logical_bytes = backup_logical_bytes(&s->backup);
@@ -226,6 +230,29 @@ caller_is_gone(struct mount_serve *s)
 	return true;
 }
 
+/*
+ * The kernel reads 128 KiB ahead by default, one request at a time: with 1 MiB
+ * a request covers eight chunks. Where it may not be set, reading is slower.
+ */
+static void
+read_ahead_more(const struct mount_serve *s)
+{
+	char path[64];
+	struct stat st;
+	int fd;
+
+	if (stat(s->dir, &st) < 0)
+		return;
+	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb",
+	    major(st.st_dev), minor(st.st_dev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, "1024", 4) < 0)
+		log_debug("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
 /* Waits for the control socket to close, or for `unmount` to look in. */
 static void *
 control_main(void *arg)
@@ -233,6 +260,7 @@ control_main(void *arg)
 	struct mount_serve *s = arg;
 	int visitor = -1;
 
+	read_ahead_more(s);
 	while (!atomic_load(&s->ended)) {
 		struct pollfd p[] = {{.fd = s->control, .events = POLLIN},
 		    {.fd = visitor < 0 ? s->presence_fd : visitor,
@@ -242,8 +270,8 @@ control_main(void *arg)
 		if (n > 0 && p[0].revents != 0 && caller_is_gone(s))
 			break;
 		if (n > 0 && visitor < 0 && p[1].revents != 0) {
-			visitor = accept4(s->presence_fd, NULL, NULL,
-			    SOCK_CLOEXEC);
+			visitor =
+			    accept4(s->presence_fd, NULL, NULL, SOCK_CLOEXEC);
 		} else if (n > 0 && p[1].revents != 0) {
 			close(visitor); /* it went away; so it was busy */
 			visitor = -1;

@@ -13,8 +13,8 @@
 struct mount_serve;
 
 /* Opens all and mounts. The kernel's requests wait until mount_serve_run. */
-int mount_serve_open(struct mount_serve **out, const struct mount_how *how,
-    struct err *e);
+int mount_serve_open(
+    struct mount_serve **out, const struct mount_how *how, struct err *e);
 /*
  * Answer until it is unmounted, SIGTERM comes, or `control` (-1: none) closes
  * without MOUNT_SERVE_DETACH before.

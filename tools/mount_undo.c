@@ -100,8 +100,8 @@ unmount_as_user(const char *dir, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	const char *argv[] = {"/usr/bin/fusermount3", "-u", "--", dir, NULL};
-	struct process_how how = {.argv = argv, .uid = (uid_t)-1,
-	    .gid = (gid_t)-1};
+	struct process_how how = {
+	    .argv = argv, .uid = (uid_t)-1, .gid = (gid_t)-1};
 	int status = 0, rc;
 
 	rc = process_run(&p, &how, 30000, &status, e);
@@ -147,8 +147,10 @@ mount_undo(const char *dir, struct err *e)
 	int rc;
 
 	if (!mount_presence_mounted(at))
-		return err_set(e, -ENOENT, "unmount %s: no backup of neap is "
-		    "mounted there", at);
+		return err_set(e, -ENOENT,
+		    "unmount %s: no backup of neap is "
+		    "mounted there",
+		    at);
 	server = mount_presence_connect(at);
 	if (geteuid() == 0)
 		rc = unmount_as_root(at, e);
@@ -157,7 +159,9 @@ mount_undo(const char *dir, struct err *e)
 	if (rc < 0 || server < 0)
 		return rc;
 	if (mount_presence_wait(server, 30000) < 0)
-		return err_set(e, -ETIMEDOUT, "%s is unmounted, but its server "
-		    "process has not ended within 30 s", at);
+		return err_set(e, -ETIMEDOUT,
+		    "%s is unmounted, but its server "
+		    "process has not ended within 30 s",
+		    at);
 	return 0;
 }

@@ -170,8 +170,8 @@ overlay_statvfs(struct overlay *ov, struct statvfs *out)
 }
 
 int
-overlay_fail(struct overlay *ov, uint64_t ino, uint64_t off,
-    const struct err *e)
+overlay_fail(
+    struct overlay *ov, uint64_t ino, uint64_t off, const struct err *e)
 {
 	char *path;
 
@@ -186,7 +186,8 @@ overlay_fail(struct overlay *ov, uint64_t ino, uint64_t off,
 		break;
 	}
 	path = ino > 0 && ino < OVERLAY_FIRST_NEW
-	    ? backup_path_of(ov->how.view, ino) : NULL;
+		   ? backup_path_of(ov->how.view, ino)
+		   : NULL;
 	ov->how.report(ov->how.arg, path, off, e);
 	free(path);
 	return -EIO;
@@ -329,8 +330,8 @@ overlay_stat(struct overlay *ov, uint64_t ino, struct stat *st)
 }
 
 int
-overlay_child(struct overlay *ov, uint64_t folder, const char *name,
-    uint64_t *ino)
+overlay_child(
+    struct overlay *ov, uint64_t folder, const char *name, uint64_t *ino)
 {
 	struct overlay_node *n = overlay_find(ov, folder);
 	const struct names_entry *x = n ? names_find(&n->names, name) : NULL;
@@ -348,8 +349,8 @@ overlay_child(struct overlay *ov, uint64_t folder, const char *name,
 }
 
 int
-overlay_lookup(struct overlay *ov, uint64_t folder, const char *name,
-    struct stat *st)
+overlay_lookup(
+    struct overlay *ov, uint64_t folder, const char *name, struct stat *st)
 {
 	uint64_t ino = 0;
 	int rc;
@@ -431,8 +432,8 @@ overlay_readlink(struct overlay *ov, uint64_t ino, char **target)
 }
 
 int
-overlay_getxattr(struct overlay *ov, uint64_t ino, const char *name,
-    struct buf *out)
+overlay_getxattr(
+    struct overlay *ov, uint64_t ino, const char *name, struct buf *out)
 {
 	return with_object(ov, ino, value_of, name, out);
 }

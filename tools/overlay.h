@@ -21,8 +21,8 @@
 #define OVERLAY_FIRST_NEW (1ull << 56)
 
 /* `path` and `off` where they are known, else NULL and 0. */
-typedef void overlay_report_fn(void *arg, const char *path, uint64_t off,
-    const struct err *e);
+typedef void overlay_report_fn(
+    void *arg, const char *path, uint64_t off, const struct err *e);
 
 struct overlay_how {
 	struct map_view *view;
@@ -42,8 +42,8 @@ uint64_t overlay_scratch_bytes(struct overlay *ov);
 /* The free space is the scratch's; none in a read-only view. */
 int overlay_statvfs(struct overlay *ov, struct statvfs *out);
 
-int overlay_lookup(struct overlay *ov, uint64_t folder, const char *name,
-    struct stat *st);
+int overlay_lookup(
+    struct overlay *ov, uint64_t folder, const char *name, struct stat *st);
 int overlay_stat(struct overlay *ov, uint64_t ino, struct stat *st);
 int overlay_readlink(struct overlay *ov, uint64_t ino, char **target);
 
@@ -54,8 +54,8 @@ int overlay_list(struct overlay *ov, uint64_t folder, const char *after,
     overlay_name_fn *fn, void *arg);
 
 /* Gives the value / the names, each with its NUL. -ENODATA. */
-int overlay_getxattr(struct overlay *ov, uint64_t ino, const char *name,
-    struct buf *out);
+int overlay_getxattr(
+    struct overlay *ov, uint64_t ino, const char *name, struct buf *out);
 int overlay_listxattr(struct overlay *ov, uint64_t ino, struct buf *out);
 int overlay_setxattr(struct overlay *ov, uint64_t ino, const char *name,
     struct span value, int flags);
@@ -88,8 +88,8 @@ enum {
 	OVERLAY_MTIME = 32,
 	OVERLAY_CTIME = 64,
 };
-int overlay_set(struct overlay *ov, uint64_t ino, unsigned fields,
-    const struct stat *st);
+int overlay_set(
+    struct overlay *ov, uint64_t ino, unsigned fields, const struct stat *st);
 
 int overlay_open(struct overlay *ov, uint64_t ino, struct overlay_file **out);
 void overlay_close(struct overlay *ov, struct overlay_file *f);

@@ -109,8 +109,8 @@ check_empty(struct overlay *ov, struct overlay_node *n)
 	for (; x != NULL; x = names_next(&n->names, x->name))
 		if (x->ino != 0)
 			return -ENOTEMPTY;
-	if (n->in_backup && map_view_names(ov->how.view, n->ino, NULL, on_name,
-		&m, &e) < 0)
+	if (n->in_backup &&
+	    map_view_names(ov->how.view, n->ino, NULL, on_name, &m, &e) < 0)
 		return overlay_fail(ov, n->ino, 0, &e);
 	return m.found ? -ENOTEMPTY : 0;
 }
@@ -214,8 +214,8 @@ overlay_make(struct overlay *ov, uint64_t folder, const char *name,
 }
 
 static int
-link_locked(struct overlay *ov, uint64_t ino, uint64_t folder,
-    const char *name, struct stat *st)
+link_locked(struct overlay *ov, uint64_t ino, uint64_t folder, const char *name,
+    struct stat *st)
 {
 	struct overlay_node *d, *n;
 	uint64_t there;
@@ -252,8 +252,8 @@ overlay_link(struct overlay *ov, uint64_t ino, uint64_t folder,
 }
 
 static int
-unlink_locked(struct overlay *ov, uint64_t folder, const char *name,
-    bool is_folder)
+unlink_locked(
+    struct overlay *ov, uint64_t folder, const char *name, bool is_folder)
 {
 	struct overlay_node *d, *n;
 	int rc;
@@ -299,8 +299,8 @@ overlay_rmdir(struct overlay *ov, uint64_t folder, const char *name)
 
 /* May `n` take the place of `old`? */
 static int
-check_replace(struct overlay *ov, const struct overlay_node *n,
-    struct overlay_node *old)
+check_replace(
+    struct overlay *ov, const struct overlay_node *n, struct overlay_node *old)
 {
 	if (old->o.type == OBJECT_DIR && n->o.type != OBJECT_DIR)
 		return -EISDIR;
@@ -361,15 +361,15 @@ overlay_rename(struct overlay *ov, uint64_t folder, const char *name,
 	rc = begin(ov, to_name);
 	if (rc < 0)
 		return rc;
-	return end(ov,
-	    rename_locked(ov, folder, name, to_folder, to_name, flags));
+	return end(
+	    ov, rename_locked(ov, folder, name, to_folder, to_name, flags));
 }
 
 /* ---- attributes --------------------------------------------------------- */
 
 static int
-set_locked(struct overlay *ov, uint64_t ino, unsigned fields,
-    const struct stat *st)
+set_locked(
+    struct overlay *ov, uint64_t ino, unsigned fields, const struct stat *st)
 {
 	struct overlay_node *n;
 	struct err e = ERR_NONE;
@@ -380,8 +380,8 @@ set_locked(struct overlay *ov, uint64_t ino, unsigned fields,
 	if ((fields & OVERLAY_SIZE) != 0) {
 		if (n->o.type != OBJECT_FILE)
 			return n->o.type == OBJECT_DIR ? -EISDIR : -EINVAL;
-		if (cow_truncate(overlay_cow(ov, n), (uint64_t)st->st_size,
-			&e) < 0)
+		if (cow_truncate(
+			overlay_cow(ov, n), (uint64_t)st->st_size, &e) < 0)
 			return overlay_fail(ov, ino, 0, &e);
 	}
 	touch(n, (fields & OVERLAY_SIZE) != 0);
@@ -405,8 +405,8 @@ set_locked(struct overlay *ov, uint64_t ino, unsigned fields,
 }
 
 int
-overlay_set(struct overlay *ov, uint64_t ino, unsigned fields,
-    const struct stat *st)
+overlay_set(
+    struct overlay *ov, uint64_t ino, unsigned fields, const struct stat *st)
 {
 	int rc = begin(ov, NULL);
 

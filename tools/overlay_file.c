@@ -64,8 +64,8 @@ overlay_close(struct overlay *ov, struct overlay_file *f)
 }
 
 ssize_t
-overlay_read(struct overlay *ov, struct overlay_file *f, uint64_t off,
-    void *to, size_t len)
+overlay_read(struct overlay *ov, struct overlay_file *f, uint64_t off, void *to,
+    size_t len)
 {
 	struct cow *c = f->node != NULL ? atomic_load(&f->node->cow) : NULL;
 	uint64_t size = f->node != NULL ? f->node->o.size : f->size;
@@ -119,8 +119,8 @@ int
 overlay_fallocate(struct overlay *ov, struct overlay_file *f, int mode,
     uint64_t off, uint64_t len)
 {
-	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
-	    FALLOC_FL_ZERO_RANGE;
+	const int known =
+	    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
 	struct err e = ERR_NONE;
 	struct cow *c;
 	int rc;

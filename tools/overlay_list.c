@@ -46,8 +46,8 @@ on_base_name(void *arg, const char *name, uint64_t object)
 
 /* Lay the changes behind `after` over `base`, into `out`. */
 static void
-merge(const struct batch *base, const struct names *changes,
-    const char *after, struct batch *out)
+merge(const struct batch *base, const struct names *changes, const char *after,
+    struct batch *out)
 {
 	const struct names_entry *x =
 	    changes != NULL ? names_next(changes, after) : NULL;
@@ -57,7 +57,7 @@ merge(const struct batch *base, const struct names *changes,
 	 * remaining changes: those wait for the next round. */
 	while (out->n < BATCH && (i < base->n || x != NULL)) {
 		int c = i == base->n ? 1
-		    : x == NULL	     ? -1
+			: x == NULL  ? -1
 				     : strcmp(base->v[i].name, x->name);
 
 		if (i == base->n && base->n == BATCH)
@@ -77,8 +77,7 @@ merge(const struct batch *base, const struct names *changes,
 
 /* 1: maybe more; 0: that was all. *last: where to go on; given. */
 static int
-next_batch(struct overlay *ov, uint64_t folder, char **last,
-    struct batch *out)
+next_batch(struct overlay *ov, uint64_t folder, char **last, struct batch *out)
 {
 	struct batch base = {.n = 0};
 	struct overlay_node *n;
@@ -96,9 +95,9 @@ next_batch(struct overlay *ov, uint64_t folder, char **last,
 			break;
 		merge(&base, n ? &n->names : NULL, *last, out);
 		rc = base.n == BATCH || out->n == BATCH;
-		from = out->n > 0 ? out->v[out->n - 1].name
-		    : base.n > 0  ? base.v[base.n - 1].name
-				  : NULL;
+		from = out->n > 0   ? out->v[out->n - 1].name
+		       : base.n > 0 ? base.v[base.n - 1].name
+				    : NULL;
 		if (from != NULL) {
 			from = mem_str(from);
 			free(*last);

@@ -17,12 +17,12 @@
 struct overlay_node {
 	struct overlay_node *chain;
 	uint64_t ino;
-	struct object o;       /* its size counts only while cow is NULL */
+	struct object o; /* its size counts only while cow is NULL */
 	struct timespec ctime;
 	unsigned opens;
-	bool in_backup;	       /* its content and names go on in the maps */
+	bool in_backup; /* its content and names go on in the maps */
 	bool changed;
-	struct names names;    /* folders */
+	struct names names;        /* folders */
 	_Atomic(struct cow *) cow; /* files, from the first change on */
 };
 
@@ -35,14 +35,14 @@ struct overlay {
 };
 
 struct overlay_file {
-	uint64_t ino, size;	   /* size: of a read-only view */
+	uint64_t ino, size;        /* size: of a read-only view */
 	struct overlay_node *node; /* NULL in a read-only view */
 	struct content_stream stream;
 };
 
 /* Report and turn an error of store or scratch into an answer. */
-int overlay_fail(struct overlay *ov, uint64_t ino, uint64_t off,
-    const struct err *e);
+int overlay_fail(
+    struct overlay *ov, uint64_t ino, uint64_t off, const struct err *e);
 
 struct overlay_node *overlay_find(struct overlay *ov, uint64_t ino);
 /* The node of `ino`, made from the backup if need be. Write lock held. */
@@ -52,8 +52,8 @@ struct overlay_node *overlay_add(struct overlay *ov, uint64_t ino);
 void overlay_drop(struct overlay *ov, struct overlay_node *n);
 
 /* 1, *ino; 0: no such name. A lock held. */
-int overlay_child(struct overlay *ov, uint64_t folder, const char *name,
-    uint64_t *ino);
+int overlay_child(
+    struct overlay *ov, uint64_t folder, const char *name, uint64_t *ino);
 void overlay_fill(const struct overlay_node *n, struct stat *st);
 void overlay_now(struct timespec *ts);
 struct cow *overlay_cow(struct overlay *ov, struct overlay_node *n);

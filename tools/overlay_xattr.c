@@ -49,7 +49,7 @@ mode_from_acl(struct object *o, struct span v)
 		group = mask;
 	if (user >= 0 && group >= 0 && other >= 0)
 		o->mode = (o->mode & 07000) |
-		    (uint32_t)(user << 6 | group << 3 | other);
+			  (uint32_t)(user << 6 | group << 3 | other);
 }
 
 static int

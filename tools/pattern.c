@@ -15,8 +15,10 @@ pattern_add(struct pattern_list *l, const char *text, struct err *e)
 	struct pattern *p;
 
 	if (text[0] != '/')
-		return err_set(e, -EINVAL, "'%s' is not an absolute path: "
-		    "paths are those of the backed-up host", text);
+		return err_set(e, -EINVAL,
+		    "'%s' is not an absolute path: "
+		    "paths are those of the backed-up host",
+		    text);
 	MEM_ROOM(l->v, l->n, l->cap);
 	p = &l->v[l->n++];
 	p->matched = false;
@@ -79,7 +81,9 @@ pattern_check_matched(const struct pattern_list *l, struct err *e)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (!l->v[i].matched)
-			return err_set(e, -ENOENT, "no path in the backup "
-			    "matches '%s'", l->v[i].text);
+			return err_set(e, -ENOENT,
+			    "no path in the backup "
+			    "matches '%s'",
+			    l->v[i].text);
 	return 0;
 }

@@ -23,7 +23,7 @@
 struct proof {
 	const struct proof_how *how;
 	struct proof_result *r;
-	char *dir;	   /* our throw-away folder, 0700 */
+	char *dir; /* our throw-away folder, 0700 */
 	char *mnt, *scratch, *root, *run;
 	char *paths[PATHS_MAX + 1]; /* to be bound, absolute */
 	size_t n_paths;
@@ -77,8 +77,7 @@ make_folders(struct proof *p, struct err *e)
 		rc = make_one(p, &p->root, "root", e);
 	if (rc == 0)
 		rc = make_one(p, &p->run, "run", e);
-	if (rc == 0 && p->uid != (uid_t)-1 &&
-	    chown(p->run, p->uid, p->gid) < 0)
+	if (rc == 0 && p->uid != (uid_t)-1 && chown(p->run, p->uid, p->gid) < 0)
 		rc = err_sys(e, errno, "hand %s over", p->run);
 	if (rc == 0 && p->how->out != NULL && p->uid != (uid_t)-1 &&
 	    chown(p->how->out, p->uid, p->gid) < 0)
@@ -117,7 +116,8 @@ is_folder(const struct backup *b, const char *path)
 	uint64_t id;
 
 	return map_view_path(b->view, path, &id, &e) == 1 &&
-	    map_view_object(b->view, id, &o, &e) == 1 && o.type == OBJECT_DIR;
+	       map_view_object(b->view, id, &o, &e) == 1 &&
+	       o.type == OBJECT_DIR;
 }
 
 /*
@@ -144,8 +144,10 @@ collect_paths(struct proof *p, const struct backup *b, struct err *e)
 		}
 		if (p->n_paths == PATHS_MAX) {
 			free(at);
-			return err_set(e, -E2BIG, "backup %s has more than %d "
-			    "paths", b->name, PATHS_MAX);
+			return err_set(e, -E2BIG,
+			    "backup %s has more than %d "
+			    "paths",
+			    b->name, PATHS_MAX);
 		}
 		p->paths[p->n_paths++] = at;
 	}
@@ -171,8 +173,8 @@ hook_config(const struct backup *b, const struct conf_job *job)
 	json_object_set(c, "engine", json_object_get(b->record, "engine"));
 	json_object_set(c, "probe", json_object_get(b->record, "probe"));
 	if (json_object_get(quiesced, "position") != NULL)
-		json_object_set(c, "position",
-		    json_object_get(quiesced, "position"));
+		json_object_set(
+		    c, "position", json_object_get(quiesced, "position"));
 	return c;
 }
 
@@ -189,8 +191,10 @@ find_user(struct proof *p, const struct backup *b, const struct conf_job *job,
 	}
 	pw = getpwnam(job->run_as);
 	if (pw == NULL)
-		return err_set(e, -EINVAL, "job %s: run_as %s: this host has "
-		    "no such user", job->name, job->run_as);
+		return err_set(e, -EINVAL,
+		    "job %s: run_as %s: this host has "
+		    "no such user",
+		    job->name, job->run_as);
 	p->uid = pw->pw_uid;
 	p->gid = pw->pw_gid;
 	return 0;
@@ -200,8 +204,8 @@ static int
 find_hook(struct proof *p, const struct tool *t, const struct conf_job *job,
     struct err *e)
 {
-	const char *which = job != NULL && job->hook != NULL ? job->hook
-							     : p->r->engine;
+	const char *which =
+	    job != NULL && job->hook != NULL ? job->hook : p->r->engine;
 	char *found = NULL;
 	int rc;
 
@@ -215,8 +219,8 @@ find_hook(struct proof *p, const struct tool *t, const struct conf_job *job,
 	p->program_dir = mem_str(p->program);
 	strrchr(p->program_dir, '/')[0] = '\0';
 	if (p->program_dir[0] == '\0')
-		return err_set(e, -EINVAL, "hook %s lies in the root folder",
-		    p->program);
+		return err_set(
+		    e, -EINVAL, "hook %s lies in the root folder", p->program);
 	return 0;
 }
 
@@ -251,10 +255,13 @@ static int
 inside(void *arg, struct buf *out, struct err *e)
 {
 	struct proof *p = arg;
-	SCOPED_FREE char *id = mem_printf("%s-%s", p->r->entry.job,
-	    p->r->entry.time);
-	struct hook_how how = {.program = p->program, .config = p->config,
-	    .uid = p->uid, .gid = p->gid, .id = id};
+	SCOPED_FREE char *id =
+	    mem_printf("%s-%s", p->r->entry.job, p->r->entry.time);
+	struct hook_how how = {.program = p->program,
+	    .config = p->config,
+	    .uid = p->uid,
+	    .gid = p->gid,
+	    .id = id};
 	SCOPED_JSON json_t *doc = NULL;
 	SCOPED_FREE char *text = NULL;
 	int rc;
@@ -274,9 +281,13 @@ static int
 run_inside(struct proof *p, struct err *e)
 {
 	const char *programs[] = {p->program_dir, NULL};
-	struct sandbox_how how = {.root = p->root, .clone = p->mnt,
-	    .paths = (const char *const *)p->paths, .programs = programs,
-	    .run = p->run, .run_at = PROOF_RUN, .out = p->how->out,
+	struct sandbox_how how = {.root = p->root,
+	    .clone = p->mnt,
+	    .paths = (const char *const *)p->paths,
+	    .programs = programs,
+	    .run = p->run,
+	    .run_at = PROOF_RUN,
+	    .out = p->how->out,
 	    .out_at = PROOF_OUT};
 	SCOPED_BUF struct buf out = {0};
 	struct err je = ERR_NONE;
@@ -291,9 +302,12 @@ run_inside(struct proof *p, struct err *e)
 static int
 run_mounted(struct proof *p, struct tool *t, struct err *e)
 {
-	struct mount_how mh = {.store = &t->how, .backup = p->r->name,
-	    .dir = p->mnt, .scratch = p->scratch,
-	    .cache_bytes = CHUNK_CACHE_BYTES, .foreground = true};
+	struct mount_how mh = {.store = &t->how,
+	    .backup = p->r->name,
+	    .dir = p->mnt,
+	    .scratch = p->scratch,
+	    .cache_bytes = CHUNK_CACHE_BYTES,
+	    .foreground = true};
 	SCOPED_MOUNT struct mount m = MOUNT_NONE;
 	int64_t start = clock_mono_ms();
 	struct err ue = ERR_NONE;
@@ -313,13 +327,14 @@ int
 proof_run(struct tool *t, const struct proof_how *how, struct proof_result *r,
     struct err *e)
 {
-	struct proof p = {.how = how, .r = r, .uid = (uid_t)-1,
-	    .gid = (gid_t)-1};
+	struct proof p = {
+	    .how = how, .r = r, .uid = (uid_t)-1, .gid = (gid_t)-1};
 	int64_t start = clock_mono_ms();
 	int rc;
 
 	if (geteuid() != 0) {
-		err_set(e, -EACCES, "a copy can be brought to life by root "
+		err_set(e, -EACCES,
+		    "a copy can be brought to life by root "
 		    "only");
 		return err_hint(e, "namespaces and mounts need it");
 	}

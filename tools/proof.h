@@ -17,8 +17,9 @@
 #define PROOF_OUT "/run/neap-out"
 
 struct proof_how {
-	const char *backup;  /* as the user names it */
-	const char *scratch; /* where the throw-away folders go; NULL: $TMPDIR */
+	const char *backup; /* as the user names it */
+	const char
+	    *scratch; /* where the throw-away folders go; NULL: $TMPDIR */
 	int64_t timeout_ms;
 	/* dump: a folder of ours for its output, as it lies outside; or NULL */
 	const char *out;

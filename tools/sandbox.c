@@ -124,7 +124,7 @@ outer_main(const struct job *j)
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC |
-		CLONE_NEWUTS) < 0) {
+		    CLONE_NEWUTS) < 0) {
 		err_sys(&e, errno, "make new namespaces");
 		tell(j->fd, &e, &none);
 		_exit(1);

@@ -12,8 +12,8 @@
 #include "agent/core/err.h"
 
 struct sandbox_how {
-	const char *root;	 /* an empty folder of ours: becomes "/" */
-	const char *clone;	 /* where the writable copy is mounted */
+	const char *root;         /* an empty folder of ours: becomes "/" */
+	const char *clone;        /* where the writable copy is mounted */
 	const char *const *paths; /* of the backup, absolute; NULL-terminated */
 	const char *const *programs; /* folders to see read-only, likewise */
 	const char *run, *run_at; /* a folder of ours, writable inside at … */

@@ -171,17 +171,16 @@ make_dev(const struct sandbox_how *how, struct err *e)
 
 	for (size_t i = 0; rc == 0 && i < MEM_COUNT(host_devices); i++)
 		if (access(host_devices[i], F_OK) == 0)
-			rc = bind(how, host_devices[i], host_devices[i],
-			    false, e);
+			rc = bind(
+			    how, host_devices[i], host_devices[i], false, e);
 	if (rc == 0)
 		rc = mount_new(how, "tmpfs", "/dev/shm", "mode=1777", e);
 	if (rc == 0)
-		rc = mount_new(how, "devpts", "/dev/pts",
-		    "newinstance,ptmxmode=0666", e);
+		rc = mount_new(
+		    how, "devpts", "/dev/pts", "newinstance,ptmxmode=0666", e);
 	if (rc < 0)
 		return rc;
-	if (symlink("/proc/self/fd", fd) < 0 ||
-	    symlink("pts/ptmx", ptmx) < 0)
+	if (symlink("/proc/self/fd", fd) < 0 || symlink("pts/ptmx", ptmx) < 0)
 		return err_sys(e, errno, "fill /dev");
 	return 0;
 }

@@ -22,8 +22,10 @@ size_option(uint64_t *out, const char *text, struct err *e)
 	if (*end != '\0') {
 		u = strchr(units, *end == 'K' ? 'k' : *end);
 		if (u == NULL || end[1] != '\0')
-			return err_set(e, -EINVAL, "'%s' is not a size: "
-			    "units are k, M, G, T", text);
+			return err_set(e, -EINVAL,
+			    "'%s' is not a size: "
+			    "units are k, M, G, T",
+			    text);
 		shift = 10u * (unsigned)(u - units + 1);
 	}
 	if (n > (UINT64_MAX >> 1) >> shift)

@@ -20,12 +20,14 @@ read_passphrase(struct tool *t, struct err *e)
 	rc = fs_read_at(AT_FDCWD, t->passphrase_file, 4096, &b, e);
 	if (rc < 0)
 		return err_wrap(e, "passphrase file");
-	while (b.len > 0 && (b.data[b.len - 1] == '\n' ||
-		b.data[b.len - 1] == '\r'))
+	while (b.len > 0 &&
+	       (b.data[b.len - 1] == '\n' || b.data[b.len - 1] == '\r'))
 		b.len--;
 	if (b.len == 0 || memchr(b.data, 0, b.len) != NULL)
-		return err_set(e, -EINVAL, "passphrase file %s: it is empty or "
-		    "holds a NUL byte", t->passphrase_file);
+		return err_set(e, -EINVAL,
+		    "passphrase file %s: it is empty or "
+		    "holds a NUL byte",
+		    t->passphrase_file);
 	t->passphrase = mem_strn((const char *)b.data, b.len);
 	explicit_bzero(b.data, b.len);
 	return 0;
@@ -44,7 +46,7 @@ load_conf(struct tool *t, struct err *e)
 	if (rc < 0) {
 		if (t->conf_file == NULL)
 			err_hint(e, "name a configuration with -c, or a "
-			    "repository with -r URL --key FILE");
+				    "repository with -r URL --key FILE");
 		/* A configuration that is not there is a matter of usage. */
 		return e->code == -ENOENT ? e->code = -EINVAL : e->code;
 	}
@@ -67,8 +69,8 @@ tool_locate(struct tool *t, struct err *e)
 	t->how.url = t->url ? t->url : t->conf.repo_url;
 	t->how.key_path = t->key_path;
 	t->how.passphrase = t->passphrase;
-	if (t->how.key_path == NULL && t->passphrase == NULL &&
-	    t->have_conf && t->url == NULL)
+	if (t->how.key_path == NULL && t->passphrase == NULL && t->have_conf &&
+	    t->url == NULL)
 		t->how.key_path = t->conf.recovery_key;
 	return 0;
 }
@@ -112,8 +114,8 @@ tool_getopt(int argc, char **argv, const char *shorts,
 }
 
 int
-tool_args(int argc, char **argv, int n, const struct tool_command *c,
-    struct err *e)
+tool_args(
+    int argc, char **argv, int n, const struct tool_command *c, struct err *e)
 {
 	(void)argv;
 	if (argc - optind == n)

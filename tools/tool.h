@@ -24,8 +24,8 @@ struct tool {
 
 /* One command; `argv[0]` is its name. The result is its exit status through
  * err_exit_status; the text of `e` is printed by main. */
-typedef int tool_command_fn(struct tool *t, int argc, char **argv,
-    struct err *e);
+typedef int tool_command_fn(
+    struct tool *t, int argc, char **argv, struct err *e);
 
 struct tool_command {
 	const char *name;
@@ -51,8 +51,8 @@ void tool_fini(struct tool *t);
 int tool_getopt(int argc, char **argv, const char *shorts,
     const struct option *longs, struct err *e);
 /* Exactly `n` arguments behind the options, or -EINVAL with the usage. */
-int tool_args(int argc, char **argv, int n, const struct tool_command *c,
-    struct err *e);
+int tool_args(
+    int argc, char **argv, int n, const struct tool_command *c, struct err *e);
 
 /* One JSON document to standard output; borrowed. */
 int tool_print_json(const json_t *j, struct err *e);

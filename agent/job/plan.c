@@ -150,6 +150,7 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 	const char *driver = p->job->snapshot;
 	SCOPED_FREE char *real = resolve(path, optional, e);
 	SCOPED_FREE char *base = NULL, *rel = NULL;
+	const char *absent = NULL; /* its name, where it is not there now */
 	struct plan_path *pp;
 	struct stat st;
 	int vol, rc;
@@ -158,9 +159,10 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 		return e->code;
 	/* What may be absent just now is located by its folder. */
 	base = mem_str(real);
-	if (lstat(real, &st) < 0)
-		base[strrchr(base, '/') == base ? 1
-		    : (size_t)(strrchr(base, '/') - base)] = '\0';
+	if (lstat(real, &st) < 0) {
+		absent = strrchr(real, '/') + 1;
+		base[absent - real > 1 ? absent - real - 1 : 1] = '\0';
+	}
 	vol = volume_of(p, base, driver, e);
 	/* Configuration is not written by the engine: it is read as it is
 	 * where it lies on a volume that cannot be snapshot. */
@@ -174,9 +176,15 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 	}
 	if (vol < 0)
 		return vol;
-	rc = snap_locate(p->volume[vol].v, real, &rel, e);
+	rc = snap_locate(p->volume[vol].v, base, &rel, e);
 	if (rc < 0)
 		return rc;
+	if (absent != NULL) {
+		char *folder = rel;
+
+		rel = folder[0] ? fs_join(folder, absent) : mem_str(absent);
+		free(folder);
+	}
 	if (covered(p, (size_t)vol, real))
 		return 0;
 	p->path = mem_grow(p->path, p->paths + 1, sizeof *p->path);

@@ -92,7 +92,6 @@ struct blockmap_pages {
 	const char *dir;
 	const uint8_t *secret;
 	struct blockmap_slot *slot;
-	uint8_t *data;
 };
 
 void blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,

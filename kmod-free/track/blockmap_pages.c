@@ -28,6 +28,7 @@
 _Static_assert(AT_SUM + BLOCKMAP_SUM_BYTES == BLOCKMAP_PAGE_BYTES, "a page");
 
 struct blockmap_slot {
+	uint8_t *data; /* from its first use on */
 	uint64_t page;
 	bool used, dirty;
 };
@@ -40,22 +41,22 @@ blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,
 	p->dir = dir;
 	p->secret = secret;
 	p->slot = mem_array(SLOTS, sizeof *p->slot);
-	/* Not zeroed: most maps are small and touch few of the slots. */
-	p->data = mem_grow(NULL, SLOTS, BLOCKMAP_PAGE_BYTES);
 }
 
 void
 blockmap_pages_fini(struct blockmap_pages *p)
 {
+	for (unsigned i = 0; p->slot != NULL && i < SLOTS; i++)
+		free(p->slot[i].data);
 	free(p->slot);
-	free(p->data);
 	*p = (struct blockmap_pages){.fd = -1};
 }
 
 void
 blockmap_pages_forget(struct blockmap_pages *p)
 {
-	memset(p->slot, 0, SLOTS * sizeof *p->slot);
+	for (unsigned i = 0; i < SLOTS; i++)
+		p->slot[i].used = p->slot[i].dirty = false;
 }
 
 /*
@@ -133,12 +134,6 @@ save(struct blockmap_pages *p, uint64_t page, uint8_t *data, struct err *e)
 	return 0;
 }
 
-static uint8_t *
-data_of(struct blockmap_pages *p, const struct blockmap_slot *s)
-{
-	return p->data + (size_t)(s - p->slot) * BLOCKMAP_PAGE_BYTES;
-}
-
 static int
 clean(struct blockmap_pages *p, struct blockmap_slot *s, struct err *e)
 {
@@ -146,7 +141,7 @@ clean(struct blockmap_pages *p, struct blockmap_slot *s, struct err *e)
 
 	if (!s->used || !s->dirty)
 		return 0;
-	rc = save(p, s->page, data_of(p, s), e);
+	rc = save(p, s->page, s->data, e);
 	if (rc == 0)
 		s->dirty = false;
 	return rc;
@@ -164,10 +159,13 @@ bring(struct blockmap_pages *p, uint64_t page, struct blockmap_slot **out,
 		if (rc < 0)
 			return rc;
 		s->used = false;
-		rc = load(p, page, data_of(p, s), e);
+		if (s->data == NULL)
+			s->data = mem_new(BLOCKMAP_PAGE_BYTES);
+		rc = load(p, page, s->data, e);
 		if (rc < 0)
 			return rc;
-		*s = (struct blockmap_slot){.page = page, .used = true};
+		s->page = page;
+		s->used = true;
 	}
 	*out = s;
 	return 0;
@@ -181,7 +179,7 @@ blockmap_pages_get(struct blockmap_pages *p, uint64_t page,
 	int rc = bring(p, page, &s, e);
 
 	if (rc == 0)
-		*out = data_of(p, s);
+		*out = s->data;
 	return rc;
 }
 
@@ -194,7 +192,7 @@ blockmap_pages_edit(struct blockmap_pages *p, uint64_t page, uint8_t **out,
 
 	if (rc == 0) {
 		s->dirty = true;
-		*out = data_of(p, s);
+		*out = s->data;
 	}
 	return rc;
 }

@@ -1,183 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kmod-free/track/send_names.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "agent/core/mem.h"
-
-enum kind {
-	BASE, /* the object that the older snapshot has at `base` */
-	NEW,  /* made by the stream; all that is below it is in the tree */
-	GONE, /* hides the older snapshot's object of that name */
-};
-
-struct node {
-	enum kind kind;
-	char *base; /* BASE: path in the older snapshot */
-	struct node *parent, *child, *next, *prev; /* siblings by next, prev */
-	struct node *hash_next;
-	size_t name_len;
-	char name[];
-};
+#include "kmod-free/track/send_tree.h"
 
 struct send_names {
-	struct node *root;
-	struct node **bucket;
-	size_t buckets, n;
-	size_t bytes; /* of all nodes */
+	struct send_tree *tree;
 };
-
-#define BUCKETS_FIRST 256u
-
-/* ---- nodes ---- */
-
-static size_t
-slot(const struct send_names *t, const struct node *parent, struct span name)
-{
-	/* Seeded by the address: it only spreads, nothing depends on it. */
-	return XXH3_64bits_withSeed(name.data, name.len, (uintptr_t)parent) &
-	       (t->buckets - 1);
-}
-
-static struct node *
-find(const struct send_names *t, const struct node *parent, struct span name)
-{
-	struct node *n = t->bucket[slot(t, parent, name)];
-
-	while (n != NULL && (n->parent != parent || n->name_len != name.len ||
-				memcmp(n->name, name.data, name.len) != 0))
-		n = n->hash_next;
-	return n;
-}
-
-static void
-hash_in(struct send_names *t, struct node *n)
-{
-	size_t i = slot(t, n->parent, SPAN(n->name, n->name_len));
-
-	n->hash_next = t->bucket[i];
-	t->bucket[i] = n;
-}
-
-static void
-grow(struct send_names *t)
-{
-	struct node **old = t->bucket;
-	size_t n = t->buckets;
-
-	t->buckets *= 2;
-	t->bucket = mem_array(t->buckets, sizeof *t->bucket);
-	for (size_t i = 0; i < n; i++) {
-		while (old[i] != NULL) {
-			struct node *at = old[i];
-
-			old[i] = at->hash_next;
-			hash_in(t, at);
-		}
-	}
-	free(old);
-}
-
-static size_t
-size_of(const struct node *n)
-{
-	return sizeof *n + n->name_len + 32 +
-	       (n->base ? strlen(n->base) + 1 : 0);
-}
-
-static void
-attach(struct send_names *t, struct node *parent, struct node *n)
-{
-	if (t->n++ == t->buckets)
-		grow(t);
-	n->parent = parent;
-	n->prev = NULL;
-	n->next = parent->child;
-	if (n->next != NULL)
-		n->next->prev = n;
-	parent->child = n;
-	hash_in(t, n);
-	t->bytes += size_of(n);
-}
-
-/* Out of its folder, with all that is below it. */
-static void
-detach(struct send_names *t, struct node *n)
-{
-	size_t i = slot(t, n->parent, SPAN(n->name, n->name_len));
-	struct node **at = &t->bucket[i];
-
-	while (*at != n)
-		at = &(*at)->hash_next;
-	*at = n->hash_next;
-	if (n->prev != NULL)
-		n->prev->next = n->next;
-	else
-		n->parent->child = n->next;
-	if (n->next != NULL)
-		n->next->prev = n->prev;
-	t->bytes -= size_of(n);
-	t->n--;
-}
-
-static struct node *
-node_new(enum kind kind, struct span name, const char *base)
-{
-	struct node *n = mem_new(sizeof *n + name.len);
-
-	n->kind = kind;
-	n->base = kind == BASE ? mem_str(base) : NULL;
-	n->name_len = name.len;
-	memcpy(n->name, name.data, name.len);
-	return n;
-}
-
-static void
-node_free(struct node *n)
-{
-	free(n->base);
-	free(n);
-}
-
-/* Not by recursion: the depth comes from the stream. */
-static void
-free_below(struct send_names *t, struct node *top)
-{
-	struct node *n = top;
-
-	while (top->child != NULL) {
-		struct node *parent;
-
-		while (n->child != NULL)
-			n = n->child;
-		parent = n->parent;
-		detach(t, n);
-		node_free(n);
-		n = parent;
-	}
-}
-
-static void
-drop(struct send_names *t, struct node *n)
-{
-	free_below(t, n);
-	detach(t, n);
-	node_free(n);
-}
 
 struct send_names *
 send_names_new(void)
 {
 	struct send_names *t = mem_new(sizeof *t);
 
-	t->buckets = BUCKETS_FIRST;
-	t->bucket = mem_array(t->buckets, sizeof *t->bucket);
-	t->root = node_new(BASE, SPAN("", 0), "");
+	t->tree = send_tree_new();
 	return t;
 }
 
@@ -186,13 +26,9 @@ send_names_free(struct send_names *t)
 {
 	if (t == NULL)
 		return;
-	free_below(t, t->root);
-	node_free(t->root);
-	free(t->bucket);
+	send_tree_free(t->tree);
 	free(t);
 }
-
-/* ---- paths ---- */
 
 static int
 senseless(struct span path, const char *what, struct err *e)
@@ -246,10 +82,10 @@ put_name(struct buf *base, struct span name)
  * path there, without a NUL.
  */
 static int
-walk(struct send_names *t, struct span path, struct node **out,
+walk(struct send_names *t, struct span path, struct send_node **out,
     struct buf *base, struct err *e)
 {
-	struct node *at = t->root;
+	struct send_node *at = t->tree->root;
 	struct span rest = path;
 	int rc = check_path(path, e);
 
@@ -258,12 +94,13 @@ walk(struct send_names *t, struct span path, struct node **out,
 	buf_clear(base);
 	while (rest.len > 0) {
 		struct span name = first_name(&rest);
-		struct node *next = at ? find(t, at, name) : NULL;
+		struct send_node *next =
+		    at ? send_tree_find(t->tree, at, name) : NULL;
 
-		if (next != NULL && next->kind == GONE)
+		if (next != NULL && next->kind == SEND_NODE_GONE)
 			return senseless(path, "what it names is gone", e);
 		if (next == NULL && at != NULL) {
-			if (at->kind == NEW)
+			if (at->kind == SEND_NODE_NEW)
 				return senseless(
 				    path, "what it names was never made", e);
 			buf_put(base, at->base, strlen(at->base));
@@ -296,28 +133,30 @@ split(struct span path, struct span *dir, struct span *name, struct err *e)
 
 /* The node of a folder, made (with those above it) where it has none. */
 static int
-reach(struct send_names *t, struct span dir, struct node **out, struct err *e)
+reach(struct send_names *t, struct span dir, struct send_node **out,
+    struct err *e)
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span rest = dir;
-	struct node *at;
+	struct send_node *at;
 	int rc = walk(t, dir, &at, &base, e);
 
 	if (rc < 0)
 		return rc;
-	at = t->root;
+	at = t->tree->root;
 	buf_clear(&base);
 	while (rest.len > 0) {
 		struct span name = first_name(&rest);
-		struct node *next = find(t, at, name);
+		struct send_node *next = send_tree_find(t->tree, at, name);
 
 		if (next == NULL) {
 			buf_clear(&base);
 			buf_put(&base, at->base, strlen(at->base));
 			put_name(&base, name);
 			buf_put_u8(&base, 0);
-			next = node_new(BASE, name, (char *)base.data);
-			attach(t, at, next);
+			next = send_tree_node(
+			    SEND_NODE_BASE, name, (char *)base.data);
+			send_tree_attach(t->tree, at, next);
 		}
 		at = next;
 	}
@@ -327,51 +166,55 @@ reach(struct send_names *t, struct span dir, struct node **out, struct err *e)
 
 /* Put `n` (owned) at a name, over what is there. */
 static int
-place(struct send_names *t, struct node *dir, struct node *n, struct err *e)
+place(struct send_names *t, struct send_node *dir, struct send_node *n,
+    struct err *e)
 {
-	struct node *old = find(t, dir, SPAN(n->name, n->name_len));
+	struct send_node *old =
+	    send_tree_find(t->tree, dir, SPAN(n->name, n->name_len));
 
 	if (old != NULL)
-		drop(t, old);
-	attach(t, dir, n);
-	if (t->bytes > SEND_NAMES_BYTES_MAX)
+		send_tree_drop(t->tree, old);
+	send_tree_attach(t->tree, dir, n);
+	if (t->tree->bytes > SEND_NAMES_BYTES_MAX)
 		return err_set(e, -ESTALE,
 		    "more than %zu names changed: too many to be followed",
-		    t->n);
+		    t->tree->n);
 	return 0;
 }
 
 /* Nothing is at that name any more. */
 static int
-vacate(struct send_names *t, struct node *dir, struct span name, struct err *e)
+vacate(struct send_names *t, struct send_node *dir, struct span name,
+    struct err *e)
 {
-	struct node *old;
+	struct send_node *old;
 
-	if (dir->kind == BASE)
-		return place(t, dir, node_new(GONE, name, NULL), e);
-	old = find(t, dir, name);
+	if (dir->kind == SEND_NODE_BASE)
+		return place(
+		    t, dir, send_tree_node(SEND_NODE_GONE, name, NULL), e);
+	old = send_tree_find(t->tree, dir, name);
 	if (old != NULL)
-		drop(t, old);
+		send_tree_drop(t->tree, old);
 	return 0;
 }
 
 /* A node of that name for an object that walk found. */
-static struct node *
-another(const struct node *at, const struct buf *base, struct span name)
+static struct send_node *
+another(const struct send_node *at, const struct buf *base, struct span name)
 {
 	SCOPED_FREE char *path = NULL;
 
 	if (at != NULL)
-		return node_new(at->kind, name, at->base);
+		return send_tree_node(at->kind, name, at->base);
 	path = mem_strn((const char *)base->data, base->len);
-	return node_new(BASE, name, path);
+	return send_tree_node(SEND_NODE_BASE, name, path);
 }
 
 int
 send_names_make(struct send_names *t, struct span path, struct err *e)
 {
 	struct span dir, name;
-	struct node *at;
+	struct send_node *at;
 	int rc = split(path, &dir, &name, e);
 
 	if (rc < 0)
@@ -379,7 +222,7 @@ send_names_make(struct send_names *t, struct span path, struct err *e)
 	rc = reach(t, dir, &at, e);
 	if (rc < 0)
 		return rc;
-	return place(t, at, node_new(NEW, name, NULL), e);
+	return place(t, at, send_tree_node(SEND_NODE_NEW, name, NULL), e);
 }
 
 int
@@ -388,7 +231,7 @@ send_names_link(
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span dir, name;
-	struct node *at, *to;
+	struct send_node *at, *to;
 	int rc = split(path, &dir, &name, e);
 
 	if (rc < 0)
@@ -410,7 +253,7 @@ send_names_remove(struct send_names *t, struct span path, struct err *e)
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span dir, name;
-	struct node *at;
+	struct send_node *at;
 	int rc = split(path, &dir, &name, e);
 
 	if (rc < 0)
@@ -426,23 +269,24 @@ send_names_remove(struct send_names *t, struct span path, struct err *e)
 
 /* Hang what is below one node below another, which has nothing yet. */
 static void
-move_children(struct send_names *t, struct node *from, struct node *to)
+move_children(
+    struct send_names *t, struct send_node *from, struct send_node *to)
 {
 	while (from->child != NULL) {
-		struct node *n = from->child;
+		struct send_node *n = from->child;
 
-		detach(t, n);
-		attach(t, to, n);
+		send_tree_detach(t->tree, n);
+		send_tree_attach(t->tree, to, n);
 	}
 }
 
 /* `moved` stands for the object while it has no name. */
 static int
-rename_to(
-    struct send_names *t, struct node *moved, struct span to, struct err *e)
+rename_to(struct send_names *t, struct send_node *moved, struct span to,
+    struct err *e)
 {
 	struct span dir, name;
-	struct node *at, *n;
+	struct send_node *at, *n;
 	int rc = split(to, &dir, &name, e);
 
 	if (rc < 0)
@@ -451,7 +295,7 @@ rename_to(
 	rc = reach(t, dir, &at, e);
 	if (rc < 0)
 		return rc;
-	n = node_new(moved->kind, name, moved->base);
+	n = send_tree_node(moved->kind, name, moved->base);
 	rc = place(t, at, n, e);
 	if (rc < 0)
 		return rc;
@@ -465,7 +309,7 @@ send_names_rename(
 {
 	SCOPED_BUF struct buf base = {0};
 	struct span dir, name;
-	struct node *at, *home, *moved;
+	struct send_node *at, *home, *moved;
 	int rc = split(from, &dir, &name, e);
 
 	if (rc < 0)
@@ -481,8 +325,8 @@ send_names_rename(
 		rc = vacate(t, home, name, e);
 	if (rc >= 0)
 		rc = rename_to(t, moved, to, e);
-	free_below(t, moved);
-	node_free(moved);
+	send_tree_free_below(t->tree, moved);
+	send_tree_node_free(moved);
 	return rc;
 }
 
@@ -490,12 +334,12 @@ int
 send_names_resolve(
     struct send_names *t, struct span path, struct buf *base, struct err *e)
 {
-	struct node *at;
+	struct send_node *at;
 	int rc = walk(t, path, &at, base, e);
 
 	if (rc < 0)
 		return rc;
-	if (at != NULL && at->kind == NEW)
+	if (at != NULL && at->kind == SEND_NODE_NEW)
 		return 0;
 	if (at != NULL)
 		buf_put(base, at->base, strlen(at->base));
