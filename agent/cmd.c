@@ -15,7 +15,7 @@ cmd_open_store(const struct cmd *c, struct store *s, struct err *e)
 	const struct conf *f = &c->conf;
 	struct store_how how = {.url = f->repo_url,
 	    .key_path = !f->encryption ? NULL
-		: f->host_key	       ? f->host_key
+			: f->host_key  ? f->host_key
 				       : f->recovery_key};
 
 	return store_open(s, &how, e);

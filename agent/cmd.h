@@ -23,7 +23,7 @@ struct cmd {
 	int words;
 
 	struct conf conf; /* loaded before the command runs */
-	int status; /* exit status to use with result 0, where not 0 */
+	int status;       /* exit status to use with result 0, where not 0 */
 };
 
 int cmd_init(struct cmd *c, struct err *e);

@@ -46,12 +46,10 @@ say_dry(const json_t *j)
 
 	printf("%s: would look at %s of %s (%s%s%s); nothing was stored\n",
 	    jdoc_str(j, "job", ""),
-	    jdoc_str(j, "everything_why", NULL)
-		? size_of(j, "logical_bytes", a)
-		: size_of(j, "named_bytes", a),
+	    jdoc_str(j, "everything_why", NULL) ? size_of(j, "logical_bytes", a)
+						: size_of(j, "named_bytes", a),
 	    size_of(j, "logical_bytes", b), jdoc_str(j, "tracker", ""),
-	    jdoc_str(j, "everything_why", NULL) ? ": everything, because "
-						: "",
+	    jdoc_str(j, "everything_why", NULL) ? ": everything, because " : "",
 	    jdoc_str(j, "everything_why", ""));
 }
 
@@ -66,8 +64,7 @@ say(const json_t *j)
 	    jdoc_str(j, "consistency", ""),
 	    (long long)jdoc_int(j, "hold_ms", 0));
 	printf("  protects  %10s in %lld files\n",
-	    size_of(j, "logical_bytes", a),
-	    (long long)jdoc_int(j, "files", 0));
+	    size_of(j, "logical_bytes", a), (long long)jdoc_int(j, "files", 0));
 	if (why != NULL)
 		printf("  read      %10s, everything: %s\n",
 		    size_of(j, "read_bytes", a), why);
@@ -79,7 +76,7 @@ say(const json_t *j)
 		printf("  checked   %10lld blocks it did not name, %lld of "
 		       "them wrong\n",
 		    (long long)(jdoc_int(j, "sampled_blocks", 0) +
-			jdoc_int(j, "rehashed_blocks", 0)),
+				jdoc_int(j, "rehashed_blocks", 0)),
 		    (long long)jdoc_int(j, "wrong_blocks", 0));
 	printf("  changed   %10s, of which new to the repository %s\n",
 	    size_of(j, "changed_bytes", a), size_of(j, "new_bytes", b));

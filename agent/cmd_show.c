@@ -35,8 +35,8 @@ summary_bad(const struct catalog_entry *en, const struct err *e)
 {
 	SCOPED_FREE char *name = mem_printf("%s/%s", en->job, en->time);
 
-	return json_pack("{s:s, s:s, s:s, s:o}", "backup", name, "job",
-	    en->job, "time", en->time, "error", jdoc_new_str(e->text));
+	return json_pack("{s:s, s:s, s:s, s:o}", "backup", name, "job", en->job,
+	    "time", en->time, "error", jdoc_new_str(e->text));
 }
 
 static void
@@ -79,13 +79,12 @@ cmd_list(struct cmd *c, struct err *e)
 	for (i = 0; i < l.n; i++) {
 		SCOPED_JSON json_t *record = NULL;
 
-		rc = catalog_get(s.repo, &s.keys, l.v[i].job, l.v[i].time,
-		    &record, e);
+		rc = catalog_get(
+		    s.repo, &s.keys, l.v[i].job, l.v[i].time, &record, e);
 		if (rc < 0 && first.code == 0)
 			err_copy(&first, e);
-		json_array_append_new(rows,
-		    rc < 0 ? summary_bad(&l.v[i], e)
-			   : summary(&l.v[i], record));
+		json_array_append_new(rows, rc < 0 ? summary_bad(&l.v[i], e)
+						   : summary(&l.v[i], record));
 	}
 	if (c->json) {
 		cmd_print_json(rows);
@@ -94,7 +93,7 @@ cmd_list(struct cmd *c, struct err *e)
 	} else {
 		printf("%-32s %-19s %-11s %-9s %10s %10s\n", "BACKUP", "WHEN",
 		    "ENGINE", "LEVEL", "PROTECTS", "CHANGED");
-		json_array_foreach(rows, i, row)
+		json_array_foreach (rows, i, row)
 			print_row(row);
 	}
 	return first.code ? err_copy(e, &first) : 0;
@@ -123,13 +122,13 @@ show_plain(const json_t *r)
 	show_line("consistency", jdoc_str(r, "consistency", ""));
 	printf("  %-14s %lld ms\n", "held for",
 	    (long long)jdoc_int(st, "hold_ms", 0));
-	json_array_foreach(json_object_get(r, "paths"), i, item)
+	json_array_foreach (json_object_get(r, "paths"), i, item)
 		printf("  %-14s %s  on %s\n", jdoc_str(item, "role", ""),
 		    jdoc_str(item, "path", ""), jdoc_str(item, "volume", ""));
-	show_line("protects", fs_size_text(a,
-		      (uint64_t)jdoc_int(st, "logical_bytes", 0)));
-	show_line("read",
-	    fs_size_text(a, (uint64_t)jdoc_int(st, "read_bytes", 0)));
+	show_line("protects",
+	    fs_size_text(a, (uint64_t)jdoc_int(st, "logical_bytes", 0)));
+	show_line(
+	    "read", fs_size_text(a, (uint64_t)jdoc_int(st, "read_bytes", 0)));
 	show_line("changed",
 	    fs_size_text(a, (uint64_t)jdoc_int(st, "changed_bytes", 0)));
 	show_line("tracker", jdoc_str(t, "name", ""));
@@ -202,8 +201,8 @@ struct diff_out {
 static int
 on_diff(void *arg, const struct diff_line *l)
 {
-	static const char *const word[] = {"added", "removed", "content",
-	    "attributes"};
+	static const char *const word[] = {
+	    "added", "removed", "content", "attributes"};
 	static const char sign[] = {'+', '-', 'M', 'a'};
 	struct diff_out *o = arg;
 	char size[32] = "";
@@ -211,10 +210,10 @@ on_diff(void *arg, const struct diff_line *l)
 	o->lines++;
 	o->bytes += l->kind == DIFF_REMOVED ? 0 : l->changed_bytes;
 	if (o->rows != NULL) {
-		json_array_append_new(o->rows,
-		    json_pack("{s:s, s:o, s:I}", "change", word[l->kind],
-			"path", jdoc_new_str(l->path), "bytes",
-			(json_int_t)l->changed_bytes));
+		json_array_append_new(
+		    o->rows, json_pack("{s:s, s:o, s:I}", "change",
+				 word[l->kind], "path", jdoc_new_str(l->path),
+				 "bytes", (json_int_t)l->changed_bytes));
 		return 0;
 	}
 	if (l->type == OBJECT_FILE && l->kind != DIFF_ATTRIBUTES)

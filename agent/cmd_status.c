@@ -37,12 +37,12 @@ print_job(const json_t *d)
 		       "all\n",
 		    jdoc_str(d, "last_backup", ""),
 		    cmd_age(a, jdoc_int(d, "last_backup_age_s", 0)),
-		    fs_size_text(b,
-			(uint64_t)jdoc_int(stats, "logical_bytes", 0)),
+		    fs_size_text(
+			b, (uint64_t)jdoc_int(stats, "logical_bytes", 0)),
 		    jdoc_str(d, "consistency", "?"),
 		    (long long)jdoc_int(d, "backups", 0));
 	print_proof(json_object_get(d, "last_proof"));
-	json_array_foreach(json_object_get(d, "problems"), i, p)
+	json_array_foreach (json_object_get(d, "problems"), i, p)
 		printf("  ! %s\n", json_string_value(p));
 }
 

@@ -30,11 +30,11 @@ static const struct command {
 	"make a backup", cmd_backup, 1, 1, "FNT"},
     {"list", "[JOB]", "list the backups", cmd_list, 0, 1, ""},
     {"show", "BACKUP", "show the record of a backup", cmd_show, 1, 1, ""},
-    {"diff", "BACKUP BACKUP", "show what differs between two backups",
-	cmd_diff, 2, 2, ""},
+    {"diff", "BACKUP BACKUP", "show what differs between two backups", cmd_diff,
+	2, 2, ""},
     {"status", "[JOB] [--check]",
-	"say how each job is doing; --check: by exit status too", cmd_status,
-	0, 1, "K"},
+	"say how each job is doing; --check: by exit status too", cmd_status, 0,
+	1, "K"},
 };
 
 static const struct option opts[] = {
@@ -57,8 +57,8 @@ help(FILE *to)
 {
 	fprintf(to, "usage: neap [-c FILE] [--json] [-q|-v] COMMAND …\n\n");
 	for (size_t i = 0; i < MEM_COUNT(commands); i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name,
-		    commands[i].summary);
+		fprintf(
+		    to, "  %-8s %s\n", commands[i].name, commands[i].summary);
 	fprintf(to,
 	    "\n  -c, --config FILE  the configuration (" CONF_PATH_DEFAULT ")\n"
 	    "  --json             one JSON document on standard output\n"
@@ -74,8 +74,8 @@ help(FILE *to)
 static void
 help_command(const struct command *k, FILE *to)
 {
-	fprintf(to, "usage: neap [-c FILE] [--json] [-q|-v] %s %s\n\n%s\n",
-	    k->name, k->usage, k->summary);
+	fprintf(to, "usage: neap [OPTION…] %s %s\n\n%s\n", k->name, k->usage,
+	    k->summary);
 	if (strchr(k->options, 'F') != NULL)
 		fprintf(to,
 		    "\n  --full-scan      hash everything, ask no tracker\n"
@@ -97,6 +97,18 @@ find_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+/* getopt goes on to the next word only behind the last letter of one, so that
+ * of several short options (-xq) the letter has to be named. */
+static int
+unknown_option(char **argv, struct err *e)
+{
+	if (optopt != 0)
+		return err_set(
+		    e, -EINVAL, "unknown option -%c (see neap --help)", optopt);
+	return err_set(e, -EINVAL, "unknown option %s (see neap --help)",
+	    argv[optind - 1]);
 }
 
 /* -EINVAL on a command line that is wrong; *done: nothing is left to do. */
@@ -151,9 +163,7 @@ parse(int argc, char **argv, struct cmd *c, const struct command **k,
 			return err_set(e, -EINVAL, "option %s needs a value",
 			    argv[optind - 1]);
 		default:
-			return err_set(e, -EINVAL,
-			    "unknown option %s (see neap --help)",
-			    argv[optind - 1]);
+			return unknown_option(argv, e);
 		}
 		if (strchr("FNTKP", o) != NULL && n + 1 < sizeof used)
 			used[n] = (char)o;
@@ -181,8 +191,8 @@ parse(int argc, char **argv, struct cmd *c, const struct command **k,
 	c->word = argv + optind + 1;
 	c->words = argc - optind - 1;
 	if (c->words < (*k)->words_min || c->words > (*k)->words_max)
-		return err_set(e, -EINVAL, "usage: neap %s %s", (*k)->name,
-		    (*k)->usage);
+		return err_set(
+		    e, -EINVAL, "usage: neap %s %s", (*k)->name, (*k)->usage);
 	return 0;
 }
 
@@ -210,16 +220,17 @@ main(int argc, char **argv)
 
 	log_init("neap", level, false);
 	rc = parse(argc, argv, &c, &k, &level, &done, &e);
-	if (rc == 0 && done)
-		return 0;
 	log_init("neap", level, !c.json && level > LOG_AT_QUIET);
 	stop_install();
 	raise_file_limit();
-	if (rc == 0) {
+	if (rc == 0 && !done) {
 		rc = conf_load(&c.conf, c.conf_file, &e);
 		/* A configuration that cannot be read is one that is wrong. */
 		rc = rc < 0 ? -EINVAL : k->run(&c, &e);
 	}
+	/* A list that was cut short must not look like a whole one. */
+	if (rc >= 0 && fflush(stdout) != 0)
+		rc = err_sys(&e, errno, "write to standard output");
 	if (rc < 0)
 		log_error("%s", e.text);
 	conf_free(&c.conf);

@@ -151,8 +151,10 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 	o.how.backup = argv[optind];
 	rc = proof_run(t, &o.how, &r, e);
 	/* No such backup, or told to stop: that says nothing about one. */
-	if (r.name[0] == '\0' || rc == -ECANCELED)
-		return rc < 0 && rc != -ECANCELED ? answer(rc, e) : rc;
+	if (rc < 0 && (r.name[0] == '\0' || rc == -ECANCELED)) {
+		err_wrap(e, "check of %s", o.how.backup);
+		return answer(rc, e);
+	}
 	p = make_proof(&r, rc, e);
 	if (keep_proof(t, &r, p, &ke) < 0 && rc >= 0)
 		rc = err_copy(e, &ke);

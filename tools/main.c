@@ -49,8 +49,7 @@ print_help(void)
 static void
 print_command_help(const struct tool_command *c)
 {
-	printf("usage: neap-restore [OPTION...] %s\n\n%s.\n", c->usage,
-	    c->summary);
+	printf("usage: neap-restore %s\n\n%s.\n", c->usage, c->summary);
 	if (c->help[0] != '\0')
 		printf("\n%s", c->help);
 }

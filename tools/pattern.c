@@ -14,7 +14,7 @@ pattern_add(struct pattern_list *l, const char *text, struct err *e)
 	size_t n = strlen(text), wild = strcspn(text, "*?[\\");
 	struct pattern *p;
 
-	if (text[0] != '/')
+	if (text[0] != '/' && text[0] != '*')
 		return err_set(e, -EINVAL,
 		    "'%s' is not an absolute path: "
 		    "paths are those of the backed-up host",
@@ -27,7 +27,7 @@ pattern_add(struct pattern_list *l, const char *text, struct err *e)
 		n--;
 	p->text = mem_strn(text, n);
 	p->fixed = mem_strn(text, p->glob ? wild : n);
-	if (p->glob)
+	if (p->glob && p->fixed[0] == '/')
 		strrchr(p->fixed, '/')[1] = '\0';
 	return 0;
 }

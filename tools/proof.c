@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/proof.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,16 +21,18 @@
 #include "tools/sandbox.h"
 
 #define PATHS_MAX 256
+#define PREFIX "neap-check-"
 
 struct proof {
 	const struct proof_how *how;
 	struct proof_result *r;
-	char *dir; /* our throw-away folder, 0700 */
+	int lock_fd; /* on dir; inherited by all who use it */
+	char *dir;   /* our throw-away folder, 0700 */
 	char *mnt, *scratch, *root, *run;
 	char *paths[PATHS_MAX + 1]; /* to be bound, absolute */
 	size_t n_paths;
 	json_t *config; /* for the hook */
-	char *program, *program_dir;
+	char *program;
 	uid_t uid;
 	gid_t gid;
 };
@@ -53,14 +57,46 @@ make_one(struct proof *p, char **out, const char *name, struct err *e)
 	return 0;
 }
 
+/* Nobody works in it any more: its lock goes with the last process. */
+static bool
+is_left_over(int dirfd, const char *name)
+{
+	SCOPED_FD int fd = openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	/* A minute of age: somebody may be between making and locking. */
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+	       st.st_mtime + 60 < clock_now_s() &&
+	       flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* What a check left that was killed. Its mount is gone by itself. */
+static void
+remove_left_overs(const char *base)
+{
+	DIR *d = opendir(base);
+	struct err e = ERR_NONE;
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL)
+		if (strncmp(de->d_name, PREFIX, strlen(PREFIX)) == 0 &&
+		    is_left_over(dirfd(d), de->d_name) &&
+		    fs_remove_tree_at(dirfd(d), de->d_name, &e) < 0)
+			log_warn("%s", e.text);
+	if (d != NULL)
+		closedir(d);
+}
+
 static int
 make_folders(struct proof *p, struct err *e)
 {
 	const char *tmp = p->how->scratch ? p->how->scratch : getenv("TMPDIR");
 	SCOPED_FREE char *base = mem_str(tmp ? tmp : "/tmp");
-	char *dir = fs_join(base, "neap-check-XXXXXX");
+	char *dir = fs_join(base, PREFIX "XXXXXX");
 	int rc;
 
+	remove_left_overs(base);
 	if (mkdtemp(dir) == NULL) {
 		rc = err_sys(e, errno, "make a folder in %s", base);
 		free(dir);
@@ -70,6 +106,9 @@ make_folders(struct proof *p, struct err *e)
 	free(dir);
 	if (p->dir == NULL)
 		return e->code;
+	p->lock_fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (p->lock_fd < 0 || flock(p->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return err_sys(e, errno, "lock %s", p->dir);
 	rc = make_one(p, &p->mnt, "mnt", e);
 	if (rc == 0)
 		rc = make_one(p, &p->scratch, "scratch", e);
@@ -96,6 +135,8 @@ fini(struct proof *p)
 		log_warn("%s", e.text);
 	for (size_t i = 0; i < p->n_paths; i++)
 		free(p->paths[i]);
+	if (p->lock_fd >= 0)
+		close(p->lock_fd);
 	json_decref(p->config);
 	free(p->dir);
 	free(p->mnt);
@@ -103,7 +144,6 @@ fini(struct proof *p)
 	free(p->root);
 	free(p->run);
 	free(p->program);
-	free(p->program_dir);
 }
 
 /* ---- what the record says --------------------------------------------------- */
@@ -216,11 +256,6 @@ find_hook(struct proof *p, const struct tool *t, const struct conf_job *job,
 	free(found);
 	if (p->program == NULL)
 		return e->code;
-	p->program_dir = mem_str(p->program);
-	strrchr(p->program_dir, '/')[0] = '\0';
-	if (p->program_dir[0] == '\0')
-		return err_set(
-		    e, -EINVAL, "hook %s lies in the root folder", p->program);
 	return 0;
 }
 
@@ -280,11 +315,10 @@ inside(void *arg, struct buf *out, struct err *e)
 static int
 run_inside(struct proof *p, struct err *e)
 {
-	const char *programs[] = {p->program_dir, NULL};
 	struct sandbox_how how = {.root = p->root,
 	    .clone = p->mnt,
 	    .paths = (const char *const *)p->paths,
-	    .programs = programs,
+	    .program = p->program,
 	    .run = p->run,
 	    .run_at = PROOF_RUN,
 	    .out = p->how->out,
@@ -327,8 +361,11 @@ int
 proof_run(struct tool *t, const struct proof_how *how, struct proof_result *r,
     struct err *e)
 {
-	struct proof p = {
-	    .how = how, .r = r, .uid = (uid_t)-1, .gid = (gid_t)-1};
+	struct proof p = {.lock_fd = -1,
+	    .how = how,
+	    .r = r,
+	    .uid = (uid_t)-1,
+	    .gid = (gid_t)-1};
 	int64_t start = clock_mono_ms();
 	int rc;
 

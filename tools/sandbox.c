@@ -55,10 +55,13 @@ tell(int fd, const struct err *e, const struct buf *out)
 	}
 }
 
+/* `parent` as getppid says it here: 0 from within a new PID namespace. */
 static void
-die_with_parent(void)
+die_with_parent(pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1); /* it died before we asked */
 }
 
 static int
@@ -80,7 +83,7 @@ worker_main(const struct job *j)
 	struct err e = ERR_NONE;
 	struct buf out = {0};
 
-	die_with_parent();
+	die_with_parent(1);
 	if (j->fn(j->arg, &out, &e) >= 0)
 		err_clear(&e);
 	tell(j->fd, &e, &out);
@@ -95,7 +98,7 @@ init_main(const struct job *j)
 	struct buf none = {0};
 	pid_t worker, gone;
 
-	die_with_parent();
+	die_with_parent(0);
 	if (sethostname("neap-sandbox", 12) < 0 || loopback_up(&e) < 0)
 		err_clear(&e); /* neither is worth a check that did not run */
 	if (sandbox_root(j->how, &e) < 0) {
@@ -112,13 +115,13 @@ init_main(const struct job *j)
 }
 
 _Noreturn static void
-outer_main(const struct job *j)
+outer_main(const struct job *j, pid_t parent)
 {
 	struct err e = ERR_NONE;
 	struct buf none = {0};
 	pid_t init;
 
-	die_with_parent();
+	die_with_parent(parent);
 	setsid();
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
@@ -188,7 +191,7 @@ sandbox_run(const struct sandbox_how *how, sandbox_fn *fn, void *arg,
 	struct job j = {.how = how, .fn = fn, .arg = arg};
 	SCOPED_BUF struct buf all = {0};
 	int p[2], rc;
-	pid_t outer;
+	pid_t outer, parent = getpid();
 
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "make a pipe");
@@ -196,7 +199,7 @@ sandbox_run(const struct sandbox_how *how, sandbox_fn *fn, void *arg,
 	if (outer == 0) {
 		close(p[0]);
 		j.fd = p[1];
-		outer_main(&j);
+		outer_main(&j, parent);
 	}
 	close(p[1]);
 	if (outer < 0) {

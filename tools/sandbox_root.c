@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,24 +23,61 @@ static const char *const host_folders[] = {"/usr", "/bin", "/sbin", "/lib",
 static const char *const host_devices[] = {"/dev/null", "/dev/zero",
     "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"};
 
-/* Make a mount point at `at`, below the new root. */
+/*
+ * Paths below the copy or the new root are opened without following any link:
+ * links in a copy are absolute and lead to live data, here, before the root is
+ * changed. An O_PATH descriptor, to be mounted by its name in /proc.
+ */
 static int
-make_place(const char *at, bool folder, struct err *e)
+open_plain(int dirfd, const char *path, struct err *e)
 {
-	SCOPED_FREE char *up = mem_str(at);
-	char *slash = strrchr(up, '/');
-	int fd;
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+	    .resolve =
+		RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+	long fd;
 
-	*slash = '\0';
-	if (fs_mkdirs(folder ? at : up, 0755, e) < 0)
-		return e->code;
-	if (folder)
-		return 0;
-	fd = open(at, O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+	while (*path == '/')
+		path++;
+	fd = syscall(SYS_openat2, dirfd, *path ? path : ".", &how, sizeof how);
 	if (fd < 0)
-		return err_sys(e, errno, "make %s", at);
-	close(fd);
-	return 0;
+		return err_sys(e, errno, "open /%s%s", path,
+		    errno == ELOOP ? ", a symbolic link in the copy" : "");
+	return (int)fd;
+}
+
+/* Make what lacks of the folders of `path`, and its last part. */
+static int
+make_place(int root, const char *path, bool folder, struct err *e)
+{
+	SCOPED_FREE char *part = mem_str(path);
+	SCOPED_FD int at = dup(root);
+
+	for (char *p = part + strspn(part, "/"); at >= 0 && *p != '\0';) {
+		size_t n = strcspn(p, "/");
+		bool last = p[n + strspn(p + n, "/")] == '\0';
+		int next, fd;
+
+		p[n] = '\0';
+		if (!last || folder) {
+			if (mkdirat(at, p, 0755) < 0 && errno != EEXIST)
+				return err_sys(e, errno, "make %s", path);
+		} else if (faccessat(at, p, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+			fd = openat(at, p,
+			    O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+			if (fd < 0)
+				return err_sys(e, errno, "make %s", path);
+			close(fd);
+		}
+		next = open_plain(at, p, e);
+		if (next < 0)
+			return err_wrap(e, "make place for %s", path);
+		close(at);
+		at = next;
+		p += n + (last ? 0 : 1 + strspn(p + n + 1, "/"));
+	}
+	if (at < 0)
+		return err_sys(e, errno, "make %s", path);
+	return fcntl(at, F_DUPFD_CLOEXEC, 0);
 }
 
 static int
@@ -53,23 +91,39 @@ set_read_only(const char *at, struct err *e)
 	return 0;
 }
 
-/* `from` of the old root appears at `to` of the new one. */
+/* What `from` is open on appears at `to` of the new root. */
+static int
+bind_fd(const struct sandbox_how *how, int from, const char *to, bool read_only,
+    struct err *e)
+{
+	SCOPED_FREE char *at = fs_join(how->root, to);
+	SCOPED_FD int root = open(how->root, O_PATH | O_CLOEXEC);
+	SCOPED_FD int place = -1;
+	char a[48], b[48];
+	struct stat st;
+
+	if (root < 0 || fstat(from, &st) < 0)
+		return err_sys(e, errno, "bind %s", to);
+	place = make_place(root, to, S_ISDIR(st.st_mode), e);
+	if (place < 0)
+		return e->code;
+	snprintf(a, sizeof a, "/proc/self/fd/%d", from);
+	snprintf(b, sizeof b, "/proc/self/fd/%d", place);
+	if (mount(a, b, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, errno, "bind %s", to);
+	return read_only ? set_read_only(at, e) : 0;
+}
+
+/* `from` of the host, a path that we trust, likewise. */
 static int
 bind(const struct sandbox_how *how, const char *from, const char *to,
     bool read_only, struct err *e)
 {
-	SCOPED_FREE char *at = fs_join(how->root, to);
-	struct stat st;
-	int rc;
+	SCOPED_FD int fd = open(from, O_PATH | O_CLOEXEC);
 
-	if (stat(from, &st) < 0)
-		return err_sys(e, errno, "stat %s", from);
-	rc = make_place(at, S_ISDIR(st.st_mode), e);
-	if (rc < 0)
-		return rc;
-	if (mount(from, at, NULL, MS_BIND, NULL) < 0)
-		return err_sys(e, errno, "bind %s to %s", from, to);
-	return read_only ? set_read_only(at, e) : 0;
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", from);
+	return bind_fd(how, fd, to, read_only, e);
 }
 
 static int
@@ -92,9 +146,6 @@ backup_below(const struct sandbox_how *how, const char *dir)
 {
 	for (size_t i = 0; how->paths[i] != NULL; i++)
 		if (fs_below(how->paths[i], dir))
-			return true;
-	for (size_t i = 0; how->programs[i] != NULL; i++)
-		if (fs_below(how->programs[i], dir))
 			return true;
 	return false;
 }
@@ -133,9 +184,10 @@ host_entry(const struct sandbox_how *how, const char *path, struct err *e)
 		return 0;
 	if (!backup_below(how, path) || !S_ISDIR(st.st_mode))
 		return bind(how, path, path, true, e);
-	rc = make_place(at, true, e);
+	if (fs_mkdirs(at, 0755, e) < 0)
+		return e->code;
 	d = opendir(path);
-	if (rc == 0 && d == NULL)
+	if (d == NULL)
 		rc = err_sys(e, errno, "list %s", path);
 	while (rc == 0 && (de = readdir(d)) != NULL) {
 		SCOPED_FREE char *sub = fs_join(path, de->d_name);
@@ -200,19 +252,29 @@ make_fresh(const struct sandbox_how *how, struct err *e)
 }
 
 static int
+bind_copy(const struct sandbox_how *how, const char *path, struct err *e)
+{
+	SCOPED_FD int clone = open(how->clone, O_PATH | O_CLOEXEC);
+	SCOPED_FD int fd = -1;
+
+	if (clone < 0)
+		return err_sys(e, errno, "open the copy");
+	fd = open_plain(clone, path, e);
+	/* Optional paths (a socket's folder) may be absent. */
+	if (fd == -ENOENT)
+		return err_clear(e);
+	return fd < 0 ? fd : bind_fd(how, fd, path, false, e);
+}
+
+static int
 bind_ours(const struct sandbox_how *how, struct err *e)
 {
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && how->paths[i] != NULL; i++) {
-		SCOPED_FREE char *from = fs_join(how->clone, how->paths[i]);
-
-		/* Optional paths (a socket's folder) may be absent. */
-		if (access(from, F_OK) == 0)
-			rc = bind(how, from, how->paths[i], false, e);
-	}
-	for (size_t i = 0; rc == 0 && how->programs[i] != NULL; i++)
-		rc = bind(how, how->programs[i], how->programs[i], true, e);
+	for (size_t i = 0; rc == 0 && how->paths[i] != NULL; i++)
+		rc = bind_copy(how, how->paths[i], e);
+	if (rc == 0)
+		rc = bind(how, how->program, how->program, true, e);
 	if (rc == 0)
 		rc = bind(how, how->run, how->run_at, false, e);
 	if (rc == 0 && how->out != NULL)

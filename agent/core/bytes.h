@@ -27,8 +27,8 @@ struct buf {
 	size_t len, cap;
 };
 
-void buf_free(struct buf *b);	/* free contents, back to {0} */
-void buf_clear(struct buf *b);	/* keep the memory, len = 0 */
+void buf_free(struct buf *b);               /* free contents, back to {0} */
+void buf_clear(struct buf *b);              /* keep the memory, len = 0 */
 uint8_t *buf_room(struct buf *b, size_t n); /* n more bytes at data + len */
 void buf_put(struct buf *b, const void *p, size_t n);
 void buf_put_u8(struct buf *b, uint8_t v);

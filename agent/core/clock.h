@@ -12,8 +12,8 @@
 
 #define CLOCK_NAME_LEN 16 /* without the final NUL */
 
-int64_t clock_now_s(void);	/* UTC, seconds since 1970 */
-int64_t clock_mono_ms(void);	/* monotonic, milliseconds */
+int64_t clock_now_s(void);   /* UTC, seconds since 1970 */
+int64_t clock_mono_ms(void); /* monotonic, milliseconds */
 int64_t clock_mono_us(void);
 void clock_name(char out[CLOCK_NAME_LEN + 1], int64_t utc_s);
 int clock_parse_name(int64_t *utc_s, const char *name); /* -EINVAL */

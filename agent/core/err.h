@@ -29,7 +29,10 @@ struct err {
 	char text[ERR_TEXT_MAX];
 };
 
-#define ERR_NONE {0}
+#define ERR_NONE                                                               \
+	{                                                                      \
+		0                                                              \
+	}
 
 /* Set the text; returns `code` (negative). Overwrites an earlier text. */
 int err_set(struct err *e, int code, const char *fmt, ...)

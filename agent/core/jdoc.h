@@ -19,10 +19,10 @@ void jdoc_free_scope(json_t **j);
 json_t *jdoc_parse(struct span text, struct err *e);
 
 /* Required members; -EBADMSG and the key where missing or of another type. */
-int jdoc_get_str(const json_t *o, const char *key, const char **out,
-    struct err *e);
-int jdoc_get_u64(const json_t *o, const char *key, uint64_t *out,
-    struct err *e);
+int jdoc_get_str(
+    const json_t *o, const char *key, const char **out, struct err *e);
+int jdoc_get_u64(
+    const json_t *o, const char *key, uint64_t *out, struct err *e);
 
 /* Optional members with a default. */
 const char *jdoc_str(const json_t *o, const char *key, const char *def);
@@ -35,7 +35,7 @@ bool jdoc_bool(const json_t *o, const char *key, bool def);
  */
 json_t *jdoc_new_str(const char *s);
 
-char *jdoc_text(const json_t *j);	/* indented, keys in order; gives */
-char *jdoc_line(const json_t *j);	/* one line; gives */
+char *jdoc_text(const json_t *j); /* indented, keys in order; gives */
+char *jdoc_line(const json_t *j); /* one line; gives */
 
 #endif

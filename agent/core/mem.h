@@ -13,8 +13,8 @@
 #include "agent/core/err.h"
 
 /* Each gives memory that free() takes. */
-void *mem_new(size_t size);		/* zeroed */
-void *mem_array(size_t n, size_t size);	/* zeroed, n * size checked */
+void *mem_new(size_t size);             /* zeroed */
+void *mem_array(size_t n, size_t size); /* zeroed, n * size checked */
 void *mem_grow(void *p, size_t n, size_t size);
 void *mem_dup(const void *p, size_t size);
 char *mem_str(const char *s);
@@ -39,7 +39,7 @@ void mem_free_scope(void *pp);
 #define MEM_ROOM(array, n, cap)                                                \
 	do {                                                                   \
 		if ((n) == (cap)) {                                            \
-			(cap) = (cap) ? (cap) * 2 : 16;                        \
+			(cap) = (cap) ? (cap)*2 : 16;                          \
 			(array) = mem_grow((array), (cap), sizeof *(array));   \
 		}                                                              \
 	} while (0)

@@ -19,10 +19,10 @@ struct queue {
 };
 
 void queue_init(struct queue *q, size_t cap);
-void queue_fini(struct queue *q); /* nobody may be waiting */
+void queue_fini(struct queue *q);        /* nobody may be waiting */
 int queue_put(struct queue *q, void *p); /* p is not NULL; 0 or -EPIPE */
-void *queue_get(struct queue *q);	 /* NULL: closed and empty */
-void *queue_try_get(struct queue *q);	 /* NULL: empty just now */
+void *queue_get(struct queue *q);        /* NULL: closed and empty */
+void *queue_try_get(struct queue *q);    /* NULL: empty just now */
 void queue_close(struct queue *q);
 
 #endif

@@ -16,8 +16,8 @@
 #include "agent/core/err.h"
 
 struct tmpfile {
-	int fd;	    /* read and write; -1 when there is none */
-	int dirfd;  /* of the folder in which it lies; owned */
+	int fd;        /* read and write; -1 when there is none */
+	int dirfd;     /* of the folder in which it lies; owned */
 	char name[64]; /* "" with O_TMPFILE */
 	uint64_t len;  /* bytes written by tmpfile_write */
 };
@@ -28,14 +28,14 @@ struct tmpfile {
 	}
 
 /* Make one in folder `dir` (relative to `dirfd`, or AT_FDCWD). */
-int tmpfile_open(struct tmpfile *t, int dirfd, const char *dir, mode_t mode,
-    struct err *e);
+int tmpfile_open(
+    struct tmpfile *t, int dirfd, const char *dir, mode_t mode, struct err *e);
 int tmpfile_write(struct tmpfile *t, const void *p, size_t n, struct err *e);
 /* `path` is relative to `dirfd` and on the same file system. */
-int tmpfile_commit(struct tmpfile *t, int dirfd, const char *path,
-    struct err *e);
-int tmpfile_replace(struct tmpfile *t, int dirfd, const char *path,
-    struct err *e);
+int tmpfile_commit(
+    struct tmpfile *t, int dirfd, const char *path, struct err *e);
+int tmpfile_replace(
+    struct tmpfile *t, int dirfd, const char *path, struct err *e);
 void tmpfile_close(struct tmpfile *t); /* drops what was not committed */
 #define SCOPED_TMPFILE __attribute__((cleanup(tmpfile_close)))
 

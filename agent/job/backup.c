@@ -21,7 +21,7 @@ open_store(struct run *r, struct err *e)
 	const struct conf *c = r->conf;
 	struct store_how how = {.url = c->repo_url,
 	    .key_path = !c->encryption ? NULL
-		: c->host_key	       ? c->host_key
+			: c->host_key  ? c->host_key
 				       : c->recovery_key};
 	int rc = store_open(&r->store, &how, e);
 
@@ -37,8 +37,8 @@ was_committed(void *arg, const char *time)
 	struct run *r = arg;
 	SCOPED_JSON json_t *record = NULL;
 	struct err e = ERR_NONE;
-	int rc = catalog_get(r->store.repo, &r->store.keys, r->job->name, time,
-	    &record, &e);
+	int rc = catalog_get(
+	    r->store.repo, &r->store.keys, r->job->name, time, &record, &e);
 
 	if (rc == 0)
 		return 1;
@@ -240,8 +240,8 @@ write_maps(struct run *r, struct err *e)
 	if (rc < 0)
 		return rc;
 	r->map_bytes += now[r->maps_n++].len;
-	rc = map_compact(r->store.repo, &r->store.keys, now, &r->maps_n,
-	    &r->map_bytes, e);
+	rc = map_compact(
+	    r->store.repo, &r->store.keys, now, &r->maps_n, &r->map_bytes, e);
 	return rc < 0 ? rc : repo_sync(r->store.repo, e);
 }
 
@@ -261,8 +261,8 @@ commit(struct run *r, struct err *e)
 	if (rc < 0)
 		return rc;
 	record = record_make(r);
-	rc = catalog_put(r->store.repo, &r->store.keys, r->job->name, r->time,
-	    record, e);
+	rc = catalog_put(
+	    r->store.repo, &r->store.keys, r->job->name, r->time, record, e);
 	if (rc == 0)
 		rc = repo_sync(r->store.repo, e);
 	if (rc < 0)
@@ -270,8 +270,7 @@ commit(struct run *r, struct err *e)
 	/* From here on the backup exists; what fails now is said, and mended
 	 * by the next run. */
 	if (blockmap_commit(r->blockmap, &later) < 0)
-		log_warn("job %s: the block map: %s", r->job->name,
-		    later.text);
+		log_warn("job %s: the block map: %s", r->job->name, later.text);
 	instant_reap(r, r->snapshot);
 	r->state.serial++;
 	if (state_save(&r->state, &later) < 0)
@@ -302,8 +301,7 @@ say_history(struct run *r, const json_t *result, const struct err *failure)
 	json_object_set_new(line, "at", json_string(now));
 	json_object_set_new(line, "ok", json_boolean(failure == NULL));
 	if (failure != NULL)
-		json_object_set_new(line, "error",
-		    jdoc_new_str(failure->text));
+		json_object_set_new(line, "error", jdoc_new_str(failure->text));
 	if (state_history_add(&r->state, line, &e) < 0)
 		log_warn("job %s: history: %s", r->job->name, e.text);
 	json_decref(line);
@@ -362,8 +360,11 @@ int
 backup_run(const struct conf *c, const struct conf_job *j,
     const struct backup_how *how, json_t **result, struct err *e)
 {
-	struct run r = {.conf = c, .job = j, .how = how,
-	    .started_ms = clock_mono_ms(), .level = "unproven",
+	struct run r = {.conf = c,
+	    .job = j,
+	    .how = how,
+	    .started_ms = clock_mono_ms(),
+	    .level = "unproven",
 	    .tracker = "scan"};
 	struct err later = ERR_NONE;
 	int rc;
@@ -387,6 +388,6 @@ backup_run(const struct conf *c, const struct conf_job *j,
 		log_warn("job %s: %s", j->name, later.text);
 	run_fini(&r);
 	return rc < 0 && strncmp(e->text, "job ", 4) != 0
-	    ? err_wrap(e, "job %s", j->name)
-	    : rc;
+		   ? err_wrap(e, "job %s", j->name)
+		   : rc;
 }

@@ -13,8 +13,8 @@
 #include "agent/core/err.h"
 
 struct backup_how {
-	bool full_scan;	    /* hash everything */
-	bool dry_run;	    /* up to what would be read; stores nothing */
+	bool full_scan;     /* hash everything */
+	bool dry_run;       /* up to what would be read; stores nothing */
 	bool trust_tracker; /* lift its quarantine */
 };
 

@@ -105,8 +105,8 @@ static void
 ask_second(struct run *r, const char *anchor)
 {
 	const char *other = strcmp(r->tracker, "btrfs-send") == 0
-	    ? "btrfs-extents"
-	    : "btrfs-send";
+				? "btrfs-extents"
+				: "btrfs-send";
 
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
@@ -176,7 +176,7 @@ change_check(struct run *r, struct err *e)
 		 "until `neap backup %s --trust-tracker`",
 	    r->job->name, r->tracker, (unsigned long long)x->wrong_blocks,
 	    (unsigned long long)(x->sampled_blocks + x->rehashed_blocks +
-		x->second_blocks),
+				 x->second_blocks),
 	    x->wrong_where, r->job->name);
 	state_quarantine(&r->state, r->tracker, x->wrong_where);
 	rc = state_save(&r->state, e);

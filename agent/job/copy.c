@@ -12,8 +12,8 @@
 typedef uint8_t hash_t[BLOCKMAP_HASH_LEN];
 
 static int
-put_extent(struct tree *t, uint64_t object, const struct map_extent *x,
-    struct err *e)
+put_extent(
+    struct tree *t, uint64_t object, const struct map_extent *x, struct err *e)
 {
 	int rc;
 
@@ -102,8 +102,7 @@ on_piece(void *arg, const struct tree_file *f, uint64_t off, uint32_t len,
 	}
 	if (changed == 0)
 		return 0;
-	c->changed_bytes +=
-	    (uint64_t)__builtin_popcount(changed) * BLOCK;
+	c->changed_bytes += (uint64_t)__builtin_popcount(changed) * BLOCK;
 	/* The update keeps all blocks from the first to the last changed one:
 	 * unchanged ones in between are written as they are. */
 	{
@@ -116,8 +115,8 @@ on_piece(void *arg, const struct tree_file *f, uint64_t off, uint32_t len,
 	if (rc == 0)
 		rc = put_zeros(c, f, block, zero, e);
 	if (rc == 0)
-		rc = gather_piece(&c->gather, f->object, block, data,
-		    changed & ~zero, e);
+		rc = gather_piece(
+		    &c->gather, f->object, block, data, changed & ~zero, e);
 	return rc;
 }
 
@@ -137,8 +136,8 @@ hole(void *arg, const struct tree_file *f, uint64_t from, uint64_t to,
 		uint32_t was = 0;
 		uint64_t start, count;
 		unsigned n;
-		int rc = blockmap_stored(c->tree->blockmap, f->old, at, &start,
-		    &count, e);
+		int rc = blockmap_stored(
+		    c->tree->blockmap, f->old, at, &start, &count, e);
 
 		if (rc <= 0)
 			return rc;
@@ -157,8 +156,8 @@ hole(void *arg, const struct tree_file *f, uint64_t from, uint64_t to,
 		if (was != 0) {
 			c->changed_bytes +=
 			    (uint64_t)__builtin_popcount(was) * BLOCK;
-			rc = blockmap_put(c->tree->blockmap, f->slot, start, n,
-			    none, e);
+			rc = blockmap_put(
+			    c->tree->blockmap, f->slot, start, n, none, e);
 			if (rc == 0)
 				rc = put_zeros(c, f, start, was, e);
 			if (rc < 0)
@@ -204,8 +203,7 @@ copy_file(struct copy *c, const struct tree_file *f, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (blocks == 0 ||
-	    (!whole &&
-		(i == a->ranges.n || a->ranges.v[i].object != f->ino)))
+	    (!whole && (i == a->ranges.n || a->ranges.v[i].object != f->ino)))
 		return 0;
 	rc = sweep_begin(c->sweep, f, e);
 	if (rc < 0)
@@ -213,15 +211,15 @@ copy_file(struct copy *c, const struct tree_file *f, struct err *e)
 	if (whole)
 		rc = sweep_look(c->sweep, 0, blocks, hole, e);
 	for (; rc == 0 && !whole && i < a->ranges.n &&
-	     a->ranges.v[i].object == f->ino;
+	       a->ranges.v[i].object == f->ino;
 	     i++) {
 		const struct extent *x = &a->ranges.v[i];
 		uint64_t from = x->off / BLOCK;
 		uint64_t to = sweep_blocks(x->off + x->len);
 
 		if (from < blocks)
-			rc = sweep_look(c->sweep, from,
-			    to < blocks ? to : blocks, hole, e);
+			rc = sweep_look(
+			    c->sweep, from, to < blocks ? to : blocks, hole, e);
 	}
 	if (rc < 0)
 		return rc;

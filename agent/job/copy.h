@@ -19,7 +19,7 @@ struct copy {
 	const char *job; /* for progress */
 
 	uint64_t changed_bytes; /* blocks that differ */
-	uint64_t named_bytes;	/* asked to be looked at */
+	uint64_t named_bytes;   /* asked to be looked at */
 };
 
 int copy_run(struct copy *c, struct err *e);

@@ -102,8 +102,8 @@ static int
 on_piece(void *arg, const struct tree_file *f, uint64_t off, uint32_t len,
     const uint8_t *data, struct err *e)
 {
-	return compare(arg, f, off / SWEEP_BLOCK_BYTES,
-	    len / SWEEP_BLOCK_BYTES, data, e);
+	return compare(
+	    arg, f, off / SWEEP_BLOCK_BYTES, len / SWEEP_BLOCK_BYTES, data, e);
 }
 
 static int
@@ -114,8 +114,8 @@ on_hole(void *arg, const struct tree_file *f, uint64_t from, uint64_t to,
 
 	while (from < to) {
 		uint64_t start, count, n;
-		int rc = blockmap_stored(x->tree->blockmap, f->old, from,
-		    &start, &count, e);
+		int rc = blockmap_stored(
+		    x->tree->blockmap, f->old, from, &start, &count, e);
 
 		if (rc <= 0 || start >= to)
 			return rc < 0 ? rc : 0;
@@ -225,8 +225,7 @@ rolling(struct crosscheck *x, const struct vouched *v, struct err *e)
 
 	if (share < 0)
 		share = 0;
-	left = share >= 1 ? v->blocks
-			  : (uint64_t)((double)v->blocks * share);
+	left = share >= 1 ? v->blocks : (uint64_t)((double)v->blocks * share);
 	resume(x, v, &file, &block);
 	while (rc == 0 && left > 0) {
 		const struct tree_file *f = v->f[file];
@@ -267,14 +266,13 @@ second_opinion(struct crosscheck *x, const struct vouched *v, struct err *e)
 		for (size_t k = extents_first(r, f->ino);
 		     rc == 0 && k < r->n && r->v[k].object == f->ino; k++) {
 			uint64_t from = r->v[k].off / SWEEP_BLOCK_BYTES;
-			uint64_t to =
-			    sweep_blocks(r->v[k].off + r->v[k].len);
+			uint64_t to = sweep_blocks(r->v[k].off + r->v[k].len);
 
 			if (to > blocks)
 				to = blocks;
 			if (from >= to ||
-			    extents_contain(&x->named[f->volume].ranges,
-				f->ino, from * SWEEP_BLOCK_BYTES,
+			    extents_contain(&x->named[f->volume].ranges, f->ino,
+				from * SWEEP_BLOCK_BYTES,
 				(to - from) * SWEEP_BLOCK_BYTES))
 				continue;
 			x->second_blocks += to - from;

@@ -16,7 +16,7 @@ struct names {
 	struct {
 		char *name;
 		uint64_t object;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 
@@ -93,9 +93,9 @@ differing(const struct extent_list *x, const struct extent_list *y,
 
 		if (p != NULL && q != NULL)
 			same = memcmp(&p->chunk, &q->chunk, sizeof p->chunk) ==
-				0 &&
-			    p->slot + (block - p->block) ==
-				q->slot + (block - q->block);
+				   0 &&
+			       p->slot + (block - p->block) ==
+				   q->slot + (block - q->block);
 		na = p ? p->block + p->count : na;
 		nb = q ? q->block + q->count : nb;
 		if (na < stop)
@@ -118,23 +118,22 @@ content(struct diff *d, uint64_t oa, uint64_t ob, uint64_t size,
 	*bytes = 0;
 	for (uint64_t at_ = 0; at_ < blocks; at_ += WINDOW_BLOCKS) {
 		SCOPED_EXTENT_LIST struct extent_list x = {0}, y = {0};
-		uint64_t n = blocks - at_ < WINDOW_BLOCKS ? blocks - at_
-							  : WINDOW_BLOCKS;
+		uint64_t n =
+		    blocks - at_ < WINDOW_BLOCKS ? blocks - at_ : WINDOW_BLOCKS;
 		int rc = map_view_extents(d->a, oa, at_, n, on_extent, &x, e);
 
 		if (rc == 0)
-			rc = map_view_extents(d->b, ob, at_, n, on_extent, &y,
-			    e);
+			rc = map_view_extents(
+			    d->b, ob, at_, n, on_extent, &y, e);
 		if (rc < 0)
 			return rc;
-		*bytes +=
-		    differing(&x, &y, at_, at_ + n) * CHUNK_BLOCK_BYTES;
+		*bytes += differing(&x, &y, at_, at_ + n) * CHUNK_BLOCK_BYTES;
 	}
 	return 0;
 }
 
-static int both(struct diff *d, uint64_t oa, uint64_t ob, const char *path,
-    struct err *e);
+static int both(
+    struct diff *d, uint64_t oa, uint64_t ob, const char *path, struct err *e);
 
 static int
 need(struct map_view *v, uint64_t object, struct object *o, const char *path,
@@ -167,8 +166,7 @@ one_side(struct diff *d, struct map_view *v, enum diff_kind kind,
 	if (rc == 0 && o.type == OBJECT_DIR)
 		rc = map_view_names(v, object, NULL, on_name, &s, e);
 	for (size_t i = 0; rc == 0 && i < s.n; i++) {
-		SCOPED_FREE char *sub =
-		    mem_printf("%s/%s", path, s.v[i].name);
+		SCOPED_FREE char *sub = mem_printf("%s/%s", path, s.v[i].name);
 
 		rc = one_side(d, v, kind, s.v[i].object, sub, e);
 	}
@@ -176,8 +174,8 @@ one_side(struct diff *d, struct map_view *v, enum diff_kind kind,
 }
 
 static int
-folders(struct diff *d, uint64_t oa, uint64_t ob, const char *path,
-    struct err *e)
+folders(
+    struct diff *d, uint64_t oa, uint64_t ob, const char *path, struct err *e)
 {
 	SCOPED_NAMES struct names x = {0}, y = {0};
 	size_t i = 0, j = 0;
@@ -186,20 +184,20 @@ folders(struct diff *d, uint64_t oa, uint64_t ob, const char *path,
 	if (rc == 0)
 		rc = map_view_names(d->b, ob, NULL, on_name, &y, e);
 	while (rc == 0 && (i < x.n || j < y.n)) {
-		int c = i == x.n ? 1
-		    : j == y.n	 ? -1
-				 : strcmp(x.v[i].name, y.v[j].name);
-		SCOPED_FREE char *sub = mem_printf("%s/%s", path,
-		    c <= 0 ? x.v[i].name : y.v[j].name);
+		int c = i == x.n   ? 1
+			: j == y.n ? -1
+				   : strcmp(x.v[i].name, y.v[j].name);
+		SCOPED_FREE char *sub = mem_printf(
+		    "%s/%s", path, c <= 0 ? x.v[i].name : y.v[j].name);
 
 		if (c == 0)
 			rc = both(d, x.v[i].object, y.v[j].object, sub, e);
 		else if (c < 0)
-			rc = one_side(d, d->a, DIFF_REMOVED, x.v[i].object,
-			    sub, e);
+			rc = one_side(
+			    d, d->a, DIFF_REMOVED, x.v[i].object, sub, e);
 		else
-			rc = one_side(d, d->b, DIFF_ADDED, y.v[j].object, sub,
-			    e);
+			rc = one_side(
+			    d, d->b, DIFF_ADDED, y.v[j].object, sub, e);
 		i += c <= 0;
 		j += c >= 0;
 	}

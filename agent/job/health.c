@@ -43,16 +43,16 @@ problem(json_t *doc, enum health *worst, enum health h, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	json_array_append_new(json_object_get(doc, "problems"),
-	    jdoc_new_str(text));
+	json_array_append_new(
+	    json_object_get(doc, "problems"), jdoc_new_str(text));
 	if (kinds[h].weight > kinds[*worst].weight)
 		*worst = h;
 }
 
 /* Two scheduled times went by without a backup. */
 static void
-judge_age(const struct conf_job *j, int64_t last_s, json_t *doc,
-    enum health *worst)
+judge_age(
+    const struct conf_job *j, int64_t last_s, json_t *doc, enum health *worst)
 {
 	int64_t next = last_s, now = clock_now_s();
 	struct err e = ERR_NONE;
@@ -109,12 +109,12 @@ judge_proof(const struct conf_job *j, const struct store *s, json_t *doc,
 {
 	SCOPED_JSON json_t *proof = NULL;
 	const char *result;
-	int rc = catalog_last_proof(s->repo, &s->keys, j->name, NULL, &proof,
-	    e);
+	int rc =
+	    catalog_last_proof(s->repo, &s->keys, j->name, NULL, &proof, e);
 
 	if (rc < 0) {
-		problem(doc, worst, HEALTH_CORRUPT, "the last proof: %s",
-		    e->text);
+		problem(
+		    doc, worst, HEALTH_CORRUPT, "the last proof: %s", e->text);
 		return err_clear(e);
 	}
 	if (rc == 0) {
@@ -158,20 +158,20 @@ judge_state(const struct conf *c, const struct conf_job *j, json_t *doc,
 			    jdoc_str(last, "error", "?"));
 	}
 	if (st.quarantine != NULL) {
-		json_object_set_new(doc, "quarantine",
-		    json_string(st.quarantine));
+		json_object_set_new(
+		    doc, "quarantine", json_string(st.quarantine));
 		problem(doc, worst, HEALTH_PROBLEM,
 		    "tracker %s is in quarantine, it missed a changed block "
 		    "(%s): every backup hashes everything; lift it by `neap "
 		    "backup %s --trust-tracker`",
-		    st.quarantine,
-		    st.quarantine_why ? st.quarantine_why : "?", j->name);
+		    st.quarantine, st.quarantine_why ? st.quarantine_why : "?",
+		    j->name);
 	}
 }
 
 int
-health_of(const struct conf *c, const struct conf_job *j,
-    const struct store *s, json_t **doc, enum health *worst, struct err *e)
+health_of(const struct conf *c, const struct conf_job *j, const struct store *s,
+    json_t **doc, enum health *worst, struct err *e)
 {
 	json_t *d = json_pack("{s:s, s:s, s:[]}", "job", j->name, "engine",
 	    j->engine, "problems");

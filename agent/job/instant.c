@@ -20,8 +20,7 @@
 #define ACQUIRE_MS 300000
 
 void
-run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job,
-    const char *time)
+run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job, const char *time)
 {
 	snprintf(out, RUN_SNAPSHOT_MAX, SNAP_PREFIX "%s-%s", job, time);
 }
@@ -83,8 +82,8 @@ instant_take(struct run *r, struct err *e)
 		return rc;
 	id = mem_printf("%s-%s", r->job->name, r->time);
 	how = plan_hook(&r->plan, id);
-	rc = hook_quiesce(&s, &how, ACQUIRE_MS, r->job->hold_ms, &r->quiesced,
-	    e);
+	rc = hook_quiesce(
+	    &s, &how, ACQUIRE_MS, r->job->hold_ms, &r->quiesced, e);
 	if (rc < 0)
 		return err_wrap(e, "quiesce");
 	log_hold();

@@ -79,8 +79,11 @@ find_user(struct plan *p, struct err *e)
 struct hook_how
 plan_hook(const struct plan *p, const char *id)
 {
-	return (struct hook_how){.program = p->program, .config = p->config,
-	    .uid = p->uid, .gid = p->gid, .id = id};
+	return (struct hook_how){.program = p->program,
+	    .config = p->config,
+	    .uid = p->uid,
+	    .gid = p->gid,
+	    .id = id};
 }
 
 /* ---- paths → volumes --------------------------------------------------- */
@@ -189,8 +192,11 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 		return 0;
 	p->path = mem_grow(p->path, p->paths + 1, sizeof *p->path);
 	pp = &p->path[p->paths++];
-	*pp = (struct plan_path){.path = TAKE(real), .role = mem_str(role),
-	    .rel = TAKE(rel), .volume = (size_t)vol, .optional = optional};
+	*pp = (struct plan_path){.path = TAKE(real),
+	    .role = mem_str(role),
+	    .rel = TAKE(rel),
+	    .volume = (size_t)vol,
+	    .optional = optional};
 	return 0;
 }
 
@@ -260,16 +266,15 @@ take_probe(struct plan *p, struct err *e)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(p->probe, "refuse"), i, item)
+	json_array_foreach (json_object_get(p->probe, "refuse"), i, item)
 		if (json_is_string(item))
 			refuse(p, "%s", json_string_value(item));
 	if (!json_is_array(list))
 		return err_set(e, -EIO,
-		    "hook %s: its probe document has no \"paths\"",
-		    p->program);
+		    "hook %s: its probe document has no \"paths\"", p->program);
 	/* Folders first, so that what lies in them is seen as covered. */
 	for (int pass = 0; pass < 2; pass++) {
-		json_array_foreach(list, i, item) {
+		json_array_foreach (list, i, item) {
 			const char *path, *role;
 			bool optional = jdoc_bool(item, "optional", false);
 			struct stat st;
@@ -281,8 +286,8 @@ take_probe(struct plan *p, struct err *e)
 				rc = err_set(e, -EBADMSG,
 				    "path %s is not absolute", path);
 			if (rc < 0)
-				return err_wrap(e, "hook %s: probe",
-				    p->program);
+				return err_wrap(
+				    e, "hook %s: probe", p->program);
 			if ((pass == 0) !=
 			    (stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
 				continue;
@@ -357,8 +362,8 @@ plan_check(const struct plan *p, struct err *e)
 		buf_put(&b, p->refusal[i], strlen(p->refusal[i]));
 	}
 	buf_put_u8(&b, 0);
-	return err_set(e, -EPERM, "job %s: refused: %s", p->job->name,
-	    (char *)b.data);
+	return err_set(
+	    e, -EPERM, "job %s: refused: %s", p->job->name, (char *)b.data);
 }
 
 /* ---- saying it ---------------------------------------------------------- */
@@ -391,7 +396,7 @@ plan_explain(const struct plan *p, FILE *to)
 		    pv->live ? "read as it is, without a snapshot"
 			     : "by snapshot");
 	}
-	json_array_foreach(json_object_get(p->probe, "notes"), i, note)
+	json_array_foreach (json_object_get(p->probe, "notes"), i, note)
 		if (json_is_string(note))
 			fprintf(to, "  note: %s\n", json_string_value(note));
 	if (p->refusals == 0) {
@@ -418,8 +423,7 @@ plan_paths_json(const struct plan *p)
 		json_array_append_new(list,
 		    json_pack("{s:o, s:s, s:s, s:b}", "path",
 			jdoc_new_str(pp->path), "role", pp->role, "volume",
-			p->volume[pp->volume].v->id, "optional",
-			pp->optional));
+			p->volume[pp->volume].v->id, "optional", pp->optional));
 	}
 	return list;
 }
@@ -449,8 +453,7 @@ plan_json(const struct plan *p)
 	json_t *refuse_list = json_array();
 
 	for (size_t i = 0; i < p->refusals; i++)
-		json_array_append_new(refuse_list,
-		    jdoc_new_str(p->refusal[i]));
+		json_array_append_new(refuse_list, jdoc_new_str(p->refusal[i]));
 	return json_pack("{s:s, s:s, s:s, s:O, s:o, s:o, s:o}", "job",
 	    p->job->name, "engine", p->job->engine, "consistency", level_of(p),
 	    "probe", p->probe, "paths", plan_paths_json(p), "volumes",

@@ -18,7 +18,7 @@
 struct plan_volume {
 	struct snap_volume *v;
 	uint32_t number; /* digest of its id: the block map's key */
-	bool live;	 /* provider "none": not a snapshot */
+	bool live;       /* provider "none": not a snapshot */
 };
 
 struct plan_path {
@@ -31,7 +31,7 @@ struct plan_path {
 
 struct plan {
 	const struct conf_job *job;
-	char *program;	/* the hook */
+	char *program;  /* the hook */
 	json_t *config; /* its NEAP_HOOK_CONFIG */
 	uid_t uid;
 	gid_t gid;

@@ -18,9 +18,8 @@ tracker_json(const struct run *r)
 		named += extents_bytes(&r->named[i].ranges);
 		all = all || (change_counts(r, i) && r->named[i].everything);
 	}
-	return json_pack(
-	    "{s:s, s:b, s:s*, s:I, s:I, s:I, s:I, s:I, s:s*, s:b}", "name",
-	    r->tracker, "everything", all, "why", r->everything_why,
+	return json_pack("{s:s, s:b, s:s*, s:I, s:I, s:I, s:I, s:I, s:s*, s:b}",
+	    "name", r->tracker, "everything", all, "why", r->everything_why,
 	    "named_bytes", (json_int_t)named, "sampled_blocks",
 	    (json_int_t)r->check.sampled_blocks, "rehashed_blocks",
 	    (json_int_t)r->check.rehashed_blocks, "second_opinion_blocks",
@@ -33,7 +32,7 @@ static uint64_t
 stored_bytes(const struct run *r)
 {
 	return r->stored.stored_bytes + r->stored.index_bytes + r->map_bytes +
-	    r->record_bytes;
+	       r->record_bytes;
 }
 
 static double
@@ -84,10 +83,10 @@ json_t *
 record_result(const struct run *r)
 {
 	SCOPED_FREE char *name = mem_printf("%s/%s", r->job->name, r->time);
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "backup",
-	    name, "job", r->job->name, "engine", r->job->engine, "consistency",
-	    r->level, "tracker", r->tracker, "everything_why",
-	    r->everything_why);
+	json_t *j =
+	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "backup", name, "job",
+		r->job->name, "engine", r->job->engine, "consistency", r->level,
+		"tracker", r->tracker, "everything_why", r->everything_why);
 	json_t *stats = stats_json(r), *t = tracker_json(r);
 
 	json_object_update(j, stats);

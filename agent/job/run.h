@@ -46,8 +46,8 @@ struct run {
 	/* what changed */
 	struct tree tree;
 	struct tracker_answer *named, *second; /* for each volume */
-	const char *tracker; /* word for the record */
-	char *everything_why; /* why all is hashed; or NULL */
+	const char *tracker;                   /* word for the record */
+	char *everything_why;                  /* why all is hashed; or NULL */
 	bool escalated;
 	struct crosscheck check;
 	struct sweep *sweep;
@@ -59,8 +59,8 @@ struct run {
 	uint64_t map_bytes, record_bytes;
 };
 
-void run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job,
-    const char *time);
+void run_snapshot_name(
+    char out[RUN_SNAPSHOT_MAX], const char *job, const char *time);
 
 /* instant.c */
 int instant_take(struct run *r, struct err *e);
@@ -70,7 +70,7 @@ void instant_reap(struct run *r, const char *keep);
 
 /* change.c */
 bool change_counts(const struct run *r, size_t volume);
-int change_ask(struct run *r, struct err *e);	/* the trackers */
+int change_ask(struct run *r, struct err *e);   /* the trackers */
 int change_check(struct run *r, struct err *e); /* the cross-check */
 
 /* record.c: give */

@@ -84,8 +84,8 @@ load(struct state *s)
 }
 
 int
-state_peek(struct state *s, const struct conf *c, const char *job,
-    struct err *e)
+state_peek(
+    struct state *s, const struct conf *c, const char *job, struct err *e)
 {
 	SCOPED_FREE char *running = NULL;
 
@@ -99,8 +99,8 @@ state_peek(struct state *s, const struct conf *c, const char *job,
 }
 
 int
-state_open(struct state *s, const struct conf *c, const char *job,
-    struct err *e)
+state_open(
+    struct state *s, const struct conf *c, const char *job, struct err *e)
 {
 	SCOPED_FREE char *running = NULL;
 	int rc;
@@ -122,13 +122,13 @@ state_open(struct state *s, const struct conf *c, const char *job,
 int
 state_save(struct state *s, struct err *e)
 {
-	SCOPED_JSON json_t *j = json_pack(
-	    "{s:I, s:I, s:I, s:I, s:s*, s:s*, s:I}", "last_rehash_s",
-	    (json_int_t)s->last_rehash_s, "rehash_object",
-	    (json_int_t)s->rehash_object, "rehash_block",
-	    (json_int_t)s->rehash_block, "serial", (json_int_t)s->serial,
-	    "quarantine", s->quarantine, "quarantine_why", s->quarantine_why,
-	    "quarantine_s", (json_int_t)s->quarantine_s);
+	SCOPED_JSON json_t *j =
+	    json_pack("{s:I, s:I, s:I, s:I, s:s*, s:s*, s:I}", "last_rehash_s",
+		(json_int_t)s->last_rehash_s, "rehash_object",
+		(json_int_t)s->rehash_object, "rehash_block",
+		(json_int_t)s->rehash_block, "serial", (json_int_t)s->serial,
+		"quarantine", s->quarantine, "quarantine_why",
+		s->quarantine_why, "quarantine_s", (json_int_t)s->quarantine_s);
 	SCOPED_FREE char *path = state_path(s, "state.json");
 	SCOPED_FREE char *text = jdoc_text(j);
 

@@ -14,25 +14,26 @@
 #include "agent/core/err.h"
 
 struct state {
-	char *dir;	/* STATE_DIR/jobs/JOB */
-	int lock_fd;	/* held while open for writing; else -1 */
+	char *dir;        /* STATE_DIR/jobs/JOB */
+	int lock_fd;      /* held while open for writing; else -1 */
 	bool interrupted; /* the last run neither finished nor cleaned up */
 
 	/* the document */
-	int64_t last_rehash_s; /* when the rolling re-hash last moved; 0: never */
+	int64_t
+	    last_rehash_s; /* when the rolling re-hash last moved; 0: never */
 	uint64_t rehash_object, rehash_block; /* where it goes on */
-	uint64_t serial;       /* backups made by this host */
-	char *quarantine;      /* tracker that named too little; or NULL */
+	uint64_t serial;                      /* backups made by this host */
+	char *quarantine; /* tracker that named too little; or NULL */
 	char *quarantine_why;
 	int64_t quarantine_s;
 };
 
 /* Take the lock: -EBUSY with the other's process id. Makes the folder. */
-int state_open(struct state *s, const struct conf *c, const char *job,
-    struct err *e);
+int state_open(
+    struct state *s, const struct conf *c, const char *job, struct err *e);
 /* Read only, for status: no lock; absent is an empty state. */
-int state_peek(struct state *s, const struct conf *c, const char *job,
-    struct err *e);
+int state_peek(
+    struct state *s, const struct conf *c, const char *job, struct err *e);
 int state_save(struct state *s, struct err *e);
 /* A run begins / has ended in order (or cleaned up after itself). */
 int state_begin(struct state *s, struct err *e);

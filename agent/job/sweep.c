@@ -48,8 +48,8 @@ struct sweep {
 };
 
 int
-sweep_new(struct sweep **out, const struct tree *t, bool physical,
-    struct err *e)
+sweep_new(
+    struct sweep **out, const struct tree *t, bool physical, struct err *e)
 {
 	struct sweep *s = mem_new(sizeof *s);
 	struct reader_how how = {.unit = SWEEP_PIECE_BYTES};
@@ -137,8 +137,8 @@ send_window(struct sweep *s, struct err *e)
 		while (rc == 0 && reader_full(s->reader))
 			rc = take_one(s, e);
 		if (rc == 0)
-			rc = reader_ask(s->reader, w[i].rf, w[i].off, w[i].len,
-			    &w[i], e);
+			rc = reader_ask(
+			    s->reader, w[i].rf, w[i].off, w[i].len, &w[i], e);
 	}
 	for (unsigned i = 0; i < s->dones; i++)
 		reader_close(s->done[i]);
@@ -195,8 +195,8 @@ phys_of(struct sweep *s, uint64_t off)
 		if (s->phys_from == off)
 			break;
 		s->phys_from = off;
-		s->phys_n = reader_physical(sweep_fd(s), off, s->phys,
-		    PHYS_BATCH, &ignored);
+		s->phys_n = reader_physical(
+		    sweep_fd(s), off, s->phys, PHYS_BATCH, &ignored);
 		if (s->phys_n < 0)
 			s->phys_n = 0;
 	}
@@ -234,8 +234,8 @@ sweep_look(struct sweep *s, uint64_t from, uint64_t to, sweep_hole_fn *hole,
 
 	while (at < to) {
 		uint64_t start, len, stop;
-		int rc = reader_data_range(sweep_fd(s),
-		    at * SWEEP_BLOCK_BYTES, s->f->size, &start, &len, e);
+		int rc = reader_data_range(sweep_fd(s), at * SWEEP_BLOCK_BYTES,
+		    s->f->size, &start, &len, e);
 
 		if (rc < 0)
 			return rc;

@@ -24,8 +24,8 @@ typedef int sweep_fn(void *arg, const struct tree_file *f, uint64_t off,
 
 struct sweep;
 
-int sweep_new(struct sweep **out, const struct tree *t, bool physical,
-    struct err *e);
+int sweep_new(
+    struct sweep **out, const struct tree *t, bool physical, struct err *e);
 void sweep_free(struct sweep *s); /* NULL is fine */
 const char *sweep_notice(const struct sweep *s);
 uint64_t sweep_read_bytes(const struct sweep *s);
@@ -42,8 +42,8 @@ int sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e);
  */
 typedef int sweep_hole_fn(void *arg, const struct tree_file *f, uint64_t from,
     uint64_t to, struct err *e);
-int sweep_look(struct sweep *s, uint64_t from, uint64_t to,
-    sweep_hole_fn *hole, struct err *e);
+int sweep_look(struct sweep *s, uint64_t from, uint64_t to, sweep_hole_fn *hole,
+    struct err *e);
 int sweep_end(struct sweep *s, struct err *e); /* of the file */
 /* Wait for all pieces asked so far. */
 int sweep_drain(struct sweep *s, struct err *e);

@@ -67,18 +67,18 @@ struct links {
 	struct link_entry {
 		uint32_t volume;
 		uint64_t ino, object;
-	} *v;
+	} * v;
 	size_t n, cap; /* cap is a power of two */
 };
 
 static struct link_entry *
 links_at(struct links *l, uint32_t volume, uint64_t ino)
 {
-	size_t i = (size_t)(ino * 0x9e3779b97f4a7c15ull ^ volume) &
-	    (l->cap - 1);
+	size_t i =
+	    (size_t)(ino * 0x9e3779b97f4a7c15ull ^ volume) & (l->cap - 1);
 
 	while (l->v[i].object != 0 &&
-	    (l->v[i].volume != volume || l->v[i].ino != ino))
+	       (l->v[i].volume != volume || l->v[i].ino != ino))
 		i = (i + 1) & (l->cap - 1);
 	return &l->v[i];
 }
@@ -116,7 +116,7 @@ struct walk {
 		uint64_t object;
 		bool old;
 		struct children children;
-	} *above;
+	} * above;
 	size_t aboves, above_cap;
 };
 
@@ -148,9 +148,9 @@ put_object(struct walk *w, const struct blockmap_object *key,
 	struct tree *t = w->t;
 	struct blockmap_object now = *key;
 
-	*old = t->previous ? blockmap_find(t->blockmap, key->volume, key->ino,
-				 key->gen)
-			   : NULL;
+	*old = t->previous
+		   ? blockmap_find(t->blockmap, key->volume, key->ino, key->gen)
+		   : NULL;
 	digest_of(o, now.attributes);
 	now.size = o->type == OBJECT_FILE ? o->size : 0;
 	now.object = *old ? (*old)->object : *object;
@@ -184,9 +184,9 @@ on_old_name(void *arg, const char *name, uint64_t object)
 	int rc = 0;
 
 	while (rc == 0 && d->at < d->now->n &&
-	    strcmp(d->now->v[d->at].name, name) < 0) {
-		rc = map_builder_name(t->map, d->folder,
-		    d->now->v[d->at].name, d->now->v[d->at].object, d->e);
+	       strcmp(d->now->v[d->at].name, name) < 0) {
+		rc = map_builder_name(t->map, d->folder, d->now->v[d->at].name,
+		    d->now->v[d->at].object, d->e);
 		d->at++;
 	}
 	if (rc < 0)
@@ -195,9 +195,9 @@ on_old_name(void *arg, const char *name, uint64_t object)
 		uint64_t is = d->now->v[d->at].object;
 
 		d->at++;
-		return is == object
-		    ? 0
-		    : map_builder_name(t->map, d->folder, name, is, d->e);
+		return is == object ? 0
+				    : map_builder_name(
+					  t->map, d->folder, name, is, d->e);
 	}
 	return map_builder_name(t->map, d->folder, name, 0, d->e);
 }
@@ -212,11 +212,11 @@ put_names(struct walk *w, uint64_t folder, bool old, struct children *c,
 
 	qsort(c->v, c->n, sizeof *c->v, by_name);
 	if (old)
-		rc = map_view_names(w->t->previous, folder, NULL, on_old_name,
-		    &d, e);
+		rc = map_view_names(
+		    w->t->previous, folder, NULL, on_old_name, &d, e);
 	for (; rc == 0 && d.at < c->n; d.at++)
-		rc = map_builder_name(w->t->map, folder, c->v[d.at].name,
-		    c->v[d.at].object, e);
+		rc = map_builder_name(
+		    w->t->map, folder, c->v[d.at].name, c->v[d.at].object, e);
 	return rc;
 }
 
@@ -246,8 +246,7 @@ static int visit(struct walk *w, size_t volume, int dirfd, const char *name,
 /* A view holds neither our own snapshots nor other volumes' content. */
 static int
 walk_folder(struct walk *w, size_t volume, int dirfd, const char *name,
-    const char *rel, unsigned depth, uint64_t object, bool old,
-    struct err *e)
+    const char *rel, unsigned depth, uint64_t object, bool old, struct err *e)
 {
 	SCOPED_CHILDREN struct children c = {0};
 	struct dirent *de;
@@ -257,8 +256,8 @@ walk_folder(struct walk *w, size_t volume, int dirfd, const char *name,
 	if (depth > DEPTH_MAX)
 		return err_set(e, -ELOOP, "%s: folders nest deeper than %u",
 		    rel, DEPTH_MAX);
-	fd = openat(dirfd, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	d = fd < 0 ? NULL : fdopendir(fd);
 	if (d == NULL) {
 		rc = err_sys(e, errno, "open folder %s", rel);
@@ -275,8 +274,8 @@ walk_folder(struct walk *w, size_t volume, int dirfd, const char *name,
 			continue;
 		sub = rel[0] ? mem_printf("%s/%s", rel, de->d_name)
 			     : mem_str(de->d_name);
-		rc = visit(w, volume, fd, de->d_name, sub, depth + 1, &child,
-		    e);
+		rc =
+		    visit(w, volume, fd, de->d_name, sub, depth + 1, &child, e);
 		if (rc == 0 && child != 0)
 			children_add(&c, de->d_name, child);
 	}
@@ -293,8 +292,12 @@ add_file(struct tree *t, size_t volume, const char *rel, uint64_t ino,
 {
 	MEM_ROOM(t->file, t->files, t->cap);
 	t->file[t->files++] = (struct tree_file){.rel = mem_str(rel),
-	    .volume = volume, .ino = ino, .object = object, .size = size,
-	    .slot = slot, .old = old};
+	    .volume = volume,
+	    .ino = ino,
+	    .object = object,
+	    .size = size,
+	    .slot = slot,
+	    .old = old};
 	t->bytes += size;
 }
 
@@ -340,8 +343,7 @@ visit(struct walk *w, size_t volume, int dirfd, const char *name,
 	if (st.st_nlink > 1 && !S_ISDIR(st.st_mode))
 		links_add(&w->links, pv->number, st.st_ino, *object);
 	if (o.type == OBJECT_FILE)
-		add_file(t, volume, rel, st.st_ino, *object, o.size, slot,
-		    old);
+		add_file(t, volume, rel, st.st_ino, *object, o.size, slot, old);
 	if (o.type == OBJECT_DIR)
 		return walk_folder(w, volume, dirfd, name, rel, depth, *object,
 		    old != NULL, e);
@@ -356,8 +358,8 @@ above_of(struct walk *w, const char *path, size_t *out, struct err *e)
 {
 	SCOPED_OBJECT struct object o = {0};
 	const struct blockmap_object *old = NULL;
-	struct blockmap_object key = {.volume = VOLUME_HOST,
-	    .ino = XXH3_64bits(path, strlen(path))};
+	struct blockmap_object key = {
+	    .volume = VOLUME_HOST, .ino = XXH3_64bits(path, strlen(path))};
 	const char *slash = strrchr(path, '/');
 	uint64_t object = slash[1] == '\0' ? MAP_ROOT_OBJECT : 0;
 	size_t parent = 0, slot;
@@ -369,8 +371,8 @@ above_of(struct walk *w, const char *path, size_t *out, struct err *e)
 			return 0;
 		}
 	if (object == 0) {
-		SCOPED_FREE char *dir = mem_strn(path,
-		    slash == path ? 1 : (size_t)(slash - path));
+		SCOPED_FREE char *dir =
+		    mem_strn(path, slash == path ? 1 : (size_t)(slash - path));
 
 		rc = above_of(w, dir, &parent, e);
 		if (rc < 0)
@@ -384,8 +386,8 @@ above_of(struct walk *w, const char *path, size_t *out, struct err *e)
 	if (object != MAP_ROOT_OBJECT)
 		children_add(&w->above[parent].children, slash + 1, object);
 	MEM_ROOM(w->above, w->aboves, w->above_cap);
-	w->above[w->aboves] = (struct above){.path = mem_str(path),
-	    .object = object, .old = old != NULL};
+	w->above[w->aboves] = (struct above){
+	    .path = mem_str(path), .object = object, .old = old != NULL};
 	*out = w->aboves++;
 	return 0;
 }
@@ -405,16 +407,16 @@ walk_path(struct walk *w, const struct plan_path *pp, struct err *e)
 	    fstatat(view, pp->rel, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
 	    errno == ENOENT)
 		return 0;
-	dir = mem_strn(pp->path,
-	    slash == pp->path ? 1 : (size_t)(slash - pp->path));
+	dir = mem_strn(
+	    pp->path, slash == pp->path ? 1 : (size_t)(slash - pp->path));
 	rc = above_of(w, dir, &above, e);
 	if (rc < 0)
 		return rc;
 	if (slash[1] == '\0')
 		return err_set(e, -EPERM,
 		    "the path / as a whole cannot be a job; name folders");
-	rc = visit(w, pp->volume, view, pp->rel[0] ? pp->rel : ".", pp->rel,
-	    0, &object, e);
+	rc = visit(w, pp->volume, view, pp->rel[0] ? pp->rel : ".", pp->rel, 0,
+	    &object, e);
 	if (rc < 0)
 		return rc;
 	if (object != 0)
@@ -480,8 +482,8 @@ tree_walk(struct tree *t, struct err *e)
 }
 
 int
-tree_open(struct tree *t, const struct plan *p, const char *snapshot,
-    struct err *e)
+tree_open(
+    struct tree *t, const struct plan *p, const char *snapshot, struct err *e)
 {
 	t->plan = p;
 	pthread_mutex_init(&t->map_lock, NULL);
@@ -521,8 +523,8 @@ tree_path(const struct tree *t, const struct tree_file *f)
 		if (pp->volume == f->volume &&
 		    strncmp(f->rel, pp->rel, n) == 0 &&
 		    (n == 0 || f->rel[n] == '/' || f->rel[n] == '\0'))
-			return mem_printf("%s%s%s", pp->path,
-			    n == 0 ? "/" : "", f->rel + n);
+			return mem_printf(
+			    "%s%s%s", pp->path, n == 0 ? "/" : "", f->rel + n);
 	}
 	return mem_str(f->rel);
 }

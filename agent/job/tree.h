@@ -18,34 +18,34 @@
 #include "kmod-free/track/blockmap.h"
 
 struct tree_file {
-	char *rel;	/* below its volume's view */
-	size_t volume;	/* of the plan */
+	char *rel;     /* below its volume's view */
+	size_t volume; /* of the plan */
 	uint64_t ino;
 	uint64_t object;
 	uint64_t size;
-	size_t slot;	/* in the block map's update */
+	size_t slot;                       /* in the block map's update */
 	const struct blockmap_object *old; /* NULL: new as a whole */
 };
 
 struct tree {
 	const struct plan *plan;
-	int *view; /* folder descriptors, one for each volume */
+	int *view;                 /* folder descriptors, one for each volume */
 	struct blockmap *blockmap; /* an update has begun */
 	struct map_builder *map;
-	pthread_mutex_t map_lock; /* map_builder is one thread's at a time */
+	pthread_mutex_t map_lock;  /* map_builder is one thread's at a time */
 	struct map_view *previous; /* or NULL: everything is new */
 	uint64_t next_object;
 
 	struct tree_file *file;
 	size_t files, cap;
 	uint64_t objects, bytes; /* all of them; sum of the files' sizes */
-	uint64_t vanished;	 /* live volumes only */
+	uint64_t vanished;       /* live volumes only */
 };
 
 /* Sets up {0}-initialised members that the caller did not; opens the views of
  * snapshot `name`. */
-int tree_open(struct tree *t, const struct plan *p, const char *snapshot,
-    struct err *e);
+int tree_open(
+    struct tree *t, const struct plan *p, const char *snapshot, struct err *e);
 int tree_walk(struct tree *t, struct err *e);
 void tree_close(struct tree *t);
 #define SCOPED_TREE __attribute__((cleanup(tree_close)))
