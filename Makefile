@@ -90,7 +90,7 @@ ext_of = $(foreach l,$(1),$(ext_$(l)))
 
 programs := $(B)/neap $(B)/neap-restore \
 	$(patsubst %,$(B)/hooks/%,$(hook_programs))
-inspectors := $(patsubst tools/inspect/%.c,$(B)/%,$(wildcard tools/inspect/*.c))
+inspectors := $(B)/neap-inspect
 
 .PHONY: all deps demo check check-fast lint bench fuzz install clean \
 	unit-programs help
@@ -127,7 +127,8 @@ $(B)/neap-restore: $(call obj,$(call src,tools)) $(call lib,conf store hooks cor
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(call ext_of,conf store hooks core) fuse3 blkid)
 
-$(B)/neap-%: $(B)/obj/tools/inspect/neap-%.o $(call lib,track snap io store core)
+$(B)/neap-inspect: $(call obj,$(call src,tools/inspect)) \
+	$(call lib,track snap io store core)
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(call ext_of,track snap io store core))
 

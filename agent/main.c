@@ -104,11 +104,17 @@ find_command(const char *name)
 static int
 unknown_option(char **argv, struct err *e)
 {
+	const char *word = argv[optind - 1];
+
+	if (strncmp(word, "--", 2) == 0 && strchr(word, '=') != NULL)
+		return err_set(e, -EINVAL,
+		    "there is no option %s, or it takes no value (see neap "
+		    "--help)",
+		    word);
 	if (optopt != 0)
 		return err_set(
 		    e, -EINVAL, "unknown option -%c (see neap --help)", optopt);
-	return err_set(e, -EINVAL, "unknown option %s (see neap --help)",
-	    argv[optind - 1]);
+	return err_set(e, -EINVAL, "unknown option %s (see neap --help)", word);
 }
 
 /* -EINVAL on a command line that is wrong; *done: nothing is left to do. */

@@ -152,8 +152,7 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 	rc = proof_run(t, &o.how, &r, e);
 	/* No such backup, or told to stop: that says nothing about one. */
 	if (rc < 0 && (r.name[0] == '\0' || rc == -ECANCELED)) {
-		err_wrap(e, "check of %s", o.how.backup);
-		return answer(rc, e);
+		return err_wrap(e, "check of %s", o.how.backup);
 	}
 	p = make_proof(&r, rc, e);
 	if (keep_proof(t, &r, p, &ke) < 0 && rc >= 0)

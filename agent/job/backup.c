@@ -299,8 +299,8 @@ say_history(struct run *r, const json_t *result, const struct err *failure)
 
 	clock_name(now, clock_now_s());
 	json_object_set_new(line, "at", json_string(now));
-	json_object_set_new(line, "ok", json_boolean(failure == NULL));
-	if (failure != NULL)
+	json_object_set_new(line, "ok", json_boolean(result != NULL));
+	if (result == NULL)
 		json_object_set_new(line, "error", jdoc_new_str(failure->text));
 	if (state_history_add(&r->state, line, &e) < 0)
 		log_warn("job %s: history: %s", r->job->name, e.text);
@@ -378,7 +378,7 @@ backup_run(const struct conf *c, const struct conf_job *j,
 	if (rc == 0) {
 		*result = record_result(&r);
 		if (!how->dry_run)
-			say_history(&r, *result, NULL);
+			say_history(&r, *result, e);
 	} else if (r.state.lock_fd >= 0) {
 		say_history(&r, NULL, e);
 	}

@@ -267,8 +267,14 @@ keys_load(struct keys *k, const char *path, struct err *e)
 	SCOPED_KEY_TEXT struct key_text text = {0};
 	ssize_t n;
 
-	if (fd < 0)
-		return err_sys(e, errno, "key file %s", path);
+	if (fd < 0) {
+		err_sys(e, errno, "key file %s", path);
+		/* No key is no key, whether it is lost or not ours to read. */
+		if (e->code == -ENOENT || e->code == -ENOTDIR ||
+		    e->code == -EACCES)
+			e->code = -EKEYREJECTED;
+		return e->code;
+	}
 	if (check_mode(fd, path, e) < 0)
 		return e->code;
 	n = pread(fd, text.s, sizeof text.s, 0);
@@ -399,13 +405,13 @@ slot_from_json(const json_t *o, struct slot *s, struct err *e)
 
 int
 keys_unwrap(
-    struct keys *k, const json_t *o, const char *passphrase, struct err *e)
+    struct keys *k, const json_t *slot, const char *passphrase, struct err *e)
 {
 	SCOPED_KEY_TEXT struct key_text text = {0};
 	SCOPED_KEYS struct keys got = {0};
 	EVP_CIPHER_CTX *c = NULL;
 	struct slot s = {0};
-	int rc = slot_from_json(o, &s, e);
+	int rc = slot_from_json(slot, &s, e);
 
 	if (rc == 0)
 		rc = slot_cipher(&c, &s, passphrase, 0, e);

@@ -176,8 +176,8 @@ lower(const struct extents *x, uint64_t object, uint64_t off)
 }
 
 bool
-extents_contain(const struct extents *x, uint64_t object, uint64_t off,
-    uint64_t len)
+extents_contain(
+    const struct extents *x, uint64_t object, uint64_t off, uint64_t len)
 {
 	size_t i = lower(x, object, off);
 
@@ -185,12 +185,12 @@ extents_contain(const struct extents *x, uint64_t object, uint64_t off,
 		return true;
 	/* Settled ranges never touch: what is covered is covered by one. */
 	return i < x->n && x->v[i].object == object && x->v[i].off <= off &&
-	    len <= end_of(&x->v[i]) - off;
+	       len <= end_of(&x->v[i]) - off;
 }
 
 bool
-extents_touch(const struct extents *x, uint64_t object, uint64_t off,
-    uint64_t len)
+extents_touch(
+    const struct extents *x, uint64_t object, uint64_t off, uint64_t len)
 {
 	size_t i = lower(x, object, off);
 

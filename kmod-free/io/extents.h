@@ -11,15 +11,15 @@
 #include <stdint.h>
 
 struct extent {
-	uint64_t object; /* inode number; 0 for an image */
+	uint64_t object;   /* inode number; 0 for an image */
 	uint64_t off, len; /* bytes */
 };
 
 struct extents {
 	struct extent *v; /* sorted, merged and aligned after extents_settle */
 	size_t n, cap;
-	size_t max;	 /* ranges kept; 0: EXTENTS_MAX */
-	uint32_t align;	 /* bytes, a power of two; 0: 4096 */
+	size_t max;     /* ranges kept; 0: EXTENTS_MAX */
+	uint32_t align; /* bytes, a power of two; 0: 4096 */
 	bool settled;
 };
 
@@ -28,15 +28,15 @@ struct extents {
 void extents_fini(struct extents *x);
 #define SCOPED_EXTENTS __attribute__((cleanup(extents_fini)))
 /* len 0 adds nothing; a range past 2^64 is clipped. */
-void extents_add(struct extents *x, uint64_t object, uint64_t off,
-    uint64_t len);
+void extents_add(
+    struct extents *x, uint64_t object, uint64_t off, uint64_t len);
 /* Round outwards to `align`, sort, merge. Required before reading v. */
 void extents_settle(struct extents *x);
 /* Settled only: all of [off, off+len) is in the set / some of it is. */
-bool extents_contain(const struct extents *x, uint64_t object, uint64_t off,
-    uint64_t len);
-bool extents_touch(const struct extents *x, uint64_t object, uint64_t off,
-    uint64_t len);
+bool extents_contain(
+    const struct extents *x, uint64_t object, uint64_t off, uint64_t len);
+bool extents_touch(
+    const struct extents *x, uint64_t object, uint64_t off, uint64_t len);
 /* Settled only: index of the first range of `object` (or where it would be). */
 size_t extents_first(const struct extents *x, uint64_t object);
 uint64_t extents_bytes(const struct extents *x);

@@ -27,8 +27,8 @@ take_pool(struct reader *r, struct err *e)
 	p = mmap(NULL, r->pool_len, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
-		return err_sys(e, errno, "take %zu bytes of read buffers",
-		    r->pool_len);
+		return err_sys(
+		    e, errno, "take %zu bytes of read buffers", r->pool_len);
 	r->pool = p;
 	madvise(p, r->pool_len, MADV_HUGEPAGE); /* a wish */
 	return 0;
@@ -135,10 +135,8 @@ reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
 		return err_set(e, -EINVAL,
 		    "read %s at offset %llu: past the largest file", f->label,
 		    (unsigned long long)off);
-	*q = (struct reader_request){.file = f,
-	    .cookie = cookie,
-	    .off = off,
-	    .len = len};
+	*q = (struct reader_request){
+	    .file = f, .cookie = cookie, .off = off, .len = len};
 	r->count++;
 	reader_file_use(f);
 	return r->ring_on ? reader_ring_push(r, slot, e) : 0;

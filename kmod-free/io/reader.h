@@ -22,10 +22,10 @@
 struct reader;
 
 struct reader_how {
-	unsigned depth;	   /* requests in flight; 0: 64 */
-	uint32_t unit;	   /* largest request, bytes; 0: 131072 */
-	bool no_uring;	   /* tests and bench: force the fall-back */
-	bool buffered;	   /* never O_DIRECT */
+	unsigned depth; /* requests in flight; 0: 64 */
+	uint32_t unit;  /* largest request, bytes; 0: 131072 */
+	bool no_uring;  /* tests and bench: force the fall-back */
+	bool buffered;  /* never O_DIRECT */
 };
 
 /* One open file; shared by its requests, closed after its last one. */
@@ -33,14 +33,14 @@ struct reader_file;
 
 struct reader_done {
 	struct reader_file *file;
-	void *cookie;	/* of the request */
-	uint64_t off;	/* as asked */
-	uint32_t len;	/* as asked */
+	void *cookie;        /* of the request */
+	uint64_t off;        /* as asked */
+	uint32_t len;        /* as asked */
 	const uint8_t *data; /* len bytes; behind the file's end: zeros */
 };
 
-int reader_new(struct reader **out, const struct reader_how *how,
-    struct err *e);
+int reader_new(
+    struct reader **out, const struct reader_how *how, struct err *e);
 void reader_free(struct reader *r); /* NULL is fine; waits for what flies */
 const char *reader_notice(const struct reader *r); /* NULL: all is well */
 
@@ -81,7 +81,7 @@ struct reader_phys {
 	uint64_t off, len, phys;
 };
 /* Extents of the file, at most `max` from `off` on; gives the count. */
-int reader_physical(int fd, uint64_t off, struct reader_phys *v, size_t max,
-    struct err *e);
+int reader_physical(
+    int fd, uint64_t off, struct reader_phys *v, size_t max, struct err *e);
 
 #endif

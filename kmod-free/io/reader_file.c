@@ -23,8 +23,7 @@ open_best(int dirfd, const char *name, bool *direct)
 	int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME;
 
 	for (;;) {
-		int fd =
-		    openat(dirfd, name, flags | (*direct ? O_DIRECT : 0));
+		int fd = openat(dirfd, name, flags | (*direct ? O_DIRECT : 0));
 
 		if (fd >= 0)
 			return fd;
@@ -145,8 +144,7 @@ reader_file_use(struct reader_file *f)
 	f->users++;
 	/* A place in the ring's table costs a system call to give and one to
 	 * take back; a small file does not live long enough to earn it. */
-	if (f->asked < READER_SLOT_AFTER &&
-	    ++f->asked == READER_SLOT_AFTER)
+	if (f->asked < READER_SLOT_AFTER && ++f->asked == READER_SLOT_AFTER)
 		reader_ring_add_file(f->r, f);
 }
 

@@ -18,33 +18,33 @@ struct reader_request {
 	void *cookie;
 	uint64_t off;
 	uint32_t len;
-	uint32_t got;	   /* bytes that have arrived */
-	unsigned tries;	   /* submissions that came back for nothing */
+	uint32_t got;   /* bytes that have arrived */
+	unsigned tries; /* submissions that came back for nothing */
 	enum reader_state state;
-	bool direct;	   /* as submitted */
-	bool doubt;	   /* read it again, block by block */
+	bool direct; /* as submitted */
+	bool doubt;  /* read it again, block by block */
 };
 
 struct reader_file {
 	struct reader *r; /* NULL once the reader is gone */
 	struct reader_file *prev, *next;
 	char *label;
-	uint64_t size;	/* when it was opened */
+	uint64_t size; /* when it was opened */
 	int fd;
-	int slot;	/* in the ring's file table, or -1 */
+	int slot;       /* in the ring's file table, or -1 */
 	unsigned users; /* requests */
 	unsigned asked; /* up to READER_SLOT_AFTER */
 	bool direct, closed;
 };
 
-#define READER_TABLE 64u	/* registered files, a bit each */
-#define READER_SLOT_AFTER 16u	/* requests after which one is worth it */
+#define READER_TABLE 64u      /* registered files, a bit each */
+#define READER_SLOT_AFTER 16u /* requests after which one is worth it */
 #define READER_TRIES 1000u
 #define READER_POOL_MAX (1u << 30) /* the most that one buffer may register */
 
 struct reader {
 	struct reader_request *request; /* `slots` of them */
-	uint8_t *pool;			/* unit bytes for each slot */
+	uint8_t *pool;                  /* unit bytes for each slot */
 	size_t pool_len;
 	unsigned slots, depth, head, count;
 	uint32_t unit;

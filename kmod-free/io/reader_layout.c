@@ -71,7 +71,8 @@ static uint64_t
 position(const struct fiemap_extent *x)
 {
 	const uint32_t nowhere = FIEMAP_EXTENT_UNKNOWN |
-	    FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_DATA_INLINE;
+				 FIEMAP_EXTENT_DELALLOC |
+				 FIEMAP_EXTENT_DATA_INLINE;
 
 	return (x->fe_flags & nowhere) != 0 ? 0 : x->fe_physical;
 }
@@ -108,11 +109,11 @@ ask_fiemap(int fd, uint64_t off, struct fiemap *m, struct reader_phys *v,
 }
 
 int
-reader_physical(int fd, uint64_t off, struct reader_phys *v, size_t max,
-    struct err *e)
+reader_physical(
+    int fd, uint64_t off, struct reader_phys *v, size_t max, struct err *e)
 {
-	SCOPED_FREE struct fiemap *m = mem_new(
-	    sizeof *m + FIEMAP_BATCH * sizeof(struct fiemap_extent));
+	SCOPED_FREE struct fiemap *m =
+	    mem_new(sizeof *m + FIEMAP_BATCH * sizeof(struct fiemap_extent));
 	bool last = false;
 	size_t n = 0;
 

@@ -65,8 +65,8 @@ reader_plain_fill(struct reader *r, unsigned slot)
 	while (k < 0 && errno == EINTR);
 	for (unsigned i = 0; i < n && k >= 0; i++) {
 		unsigned at = (slot + i) % r->slots;
-		size_t take = (size_t)k < v[i].iov_len ? (size_t)k
-						       : v[i].iov_len;
+		size_t take =
+		    (size_t)k < v[i].iov_len ? (size_t)k : v[i].iov_len;
 
 		r->request[at].got = 0;
 		if (!reader_plain_arrived(r, at, (uint32_t)take))
@@ -85,7 +85,7 @@ at_end(const struct reader_file *f, uint64_t off)
 	struct stat st;
 
 	return fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    off >= (uint64_t)st.st_size;
+	       off >= (uint64_t)st.st_size;
 }
 
 static void
@@ -155,8 +155,7 @@ reader_plain_blocks(struct reader *r, unsigned slot, struct err *e)
 
 		if (rc < 0) {
 			err_sys(e, -rc, "read %s at offset %llu",
-			    q->file->label,
-			    (unsigned long long)(q->off + at));
+			    q->file->label, (unsigned long long)(q->off + at));
 			/* Whatever name the file system gave it (EUCLEAN,
 			 * ENODATA…), to the caller it is a bad block. */
 			return e->code = -EIO;

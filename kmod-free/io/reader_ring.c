@@ -120,8 +120,8 @@ reader_ring_drop_file(struct reader *r, struct reader_file *f)
 		return;
 	/* Where it cannot be emptied, the entry stays taken: the file is held
 	 * open until the ring goes, no other may stand in its place. */
-	if (io_uring_register_files_update(&r->ring, (unsigned)f->slot, &none,
-		1) == 1)
+	if (io_uring_register_files_update(
+		&r->ring, (unsigned)f->slot, &none, 1) == 1)
 		r->table_used &= ~(1ull << f->slot);
 	f->slot = -1;
 }
@@ -138,8 +138,8 @@ pause_1ms(void)
 static int
 enter(struct reader *r, bool wait)
 {
-	int rc = io_uring_submit_and_wait(&r->ring,
-	    wait && r->flying + r->queued > 0 ? 1 : 0);
+	int rc = io_uring_submit_and_wait(
+	    &r->ring, wait && r->flying + r->queued > 0 ? 1 : 0);
 
 	if (rc == -EINTR || rc == -EAGAIN || rc == -EBUSY)
 		return 0;
@@ -170,11 +170,11 @@ queue(struct reader *r, unsigned slot)
 	if (sqe == NULL)
 		return -EBUSY;
 	if (r->buffers_fixed)
-		io_uring_prep_read_fixed(sqe, fd, p, q->len - q->got,
-		    q->off + q->got, 0);
+		io_uring_prep_read_fixed(
+		    sqe, fd, p, q->len - q->got, q->off + q->got, 0);
 	else
-		io_uring_prep_read(sqe, fd, p, q->len - q->got,
-		    q->off + q->got);
+		io_uring_prep_read(
+		    sqe, fd, p, q->len - q->got, q->off + q->got);
 	if (f->slot >= 0)
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data64(sqe, slot);
@@ -202,7 +202,7 @@ again(struct reader *r, unsigned slot, int res)
 		reader_file_undirect(q->file);
 		return true;
 	} else if ((res == -EAGAIN || res == -EINTR) &&
-	    q->tries++ < READER_TRIES) {
+		   q->tries++ < READER_TRIES) {
 		return true;
 	} else if (res == 0 && q->off + q->got >= q->file->size) {
 		reader_plain_arrived(r, slot, 0);
@@ -224,8 +224,8 @@ reap(struct reader *r)
 		unsigned slot = (unsigned)cqe->user_data;
 
 		n++;
-		assert(slot < r->slots &&
-		    r->request[slot].state == READER_FLIES);
+		assert(
+		    slot < r->slots && r->request[slot].state == READER_FLIES);
 		if (again(r, slot, cqe->res)) {
 			r->request[slot].state = READER_WAITS;
 			r->waiting++;

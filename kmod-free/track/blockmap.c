@@ -36,8 +36,7 @@ blockmap_sum_stream(uint8_t out[BLOCKMAP_SUM_BYTES], const XXH3_state_t *s)
 uint64_t
 blockmap_blocks_of(uint64_t size)
 {
-	return size / BLOCKMAP_BLOCK_BYTES +
-	    (size % BLOCKMAP_BLOCK_BYTES != 0);
+	return size / BLOCKMAP_BLOCK_BYTES + (size % BLOCKMAP_BLOCK_BYTES != 0);
 }
 
 uint64_t
@@ -46,7 +45,7 @@ blockmap_pages_of(uint64_t size)
 	uint64_t blocks = blockmap_blocks_of(size);
 
 	return blocks / BLOCKMAP_PAGE_HASHES +
-	    (blocks % BLOCKMAP_PAGE_HASHES != 0);
+	       (blocks % BLOCKMAP_PAGE_HASHES != 0);
 }
 
 static int
@@ -93,14 +92,14 @@ open_hashes(struct blockmap *b, int flags, struct err *e)
 {
 	struct stat st;
 
-	b->hashes = openat(b->at.dirfd, BLOCKMAP_HASHES,
-	    O_RDWR | O_CLOEXEC | flags, 0600);
+	b->hashes = openat(
+	    b->at.dirfd, BLOCKMAP_HASHES, O_RDWR | O_CLOEXEC | flags, 0600);
 	if (b->hashes < 0 && errno == ENOENT)
 		return err_set(e, -ESTALE,
 		    "block map %s/" BLOCKMAP_HASHES ": it is gone", b->at.dir);
 	if (b->hashes < 0 || fstat(b->hashes, &st) < 0)
-		return err_sys(e, errno, "block map %s/" BLOCKMAP_HASHES,
-		    b->at.dir);
+		return err_sys(
+		    e, errno, "block map %s/" BLOCKMAP_HASHES, b->at.dir);
 	if ((uint64_t)st.st_size < b->table.pages * BLOCKMAP_PAGE_BYTES)
 		return err_set(e, -EBADMSG,
 		    "block map %s/" BLOCKMAP_HASHES
@@ -138,14 +137,13 @@ blockmap_open(struct blockmap **out, const char *dir,
 static int
 remove_all(const struct blockmap *b, struct err *e)
 {
-	static const char *const names[] = {BLOCKMAP_OBJECTS,
-	    BLOCKMAP_REDO, BLOCKMAP_REDO_NEW, BLOCKMAP_OBJECTS_NEW,
-	    BLOCKMAP_HASHES};
+	static const char *const names[] = {BLOCKMAP_OBJECTS, BLOCKMAP_REDO,
+	    BLOCKMAP_REDO_NEW, BLOCKMAP_OBJECTS_NEW, BLOCKMAP_HASHES};
 
 	for (size_t i = 0; i < MEM_COUNT(names); i++) {
 		if (unlinkat(b->at.dirfd, names[i], 0) < 0 && errno != ENOENT)
-			return err_sys(e, errno, "remove %s/%s", b->at.dir,
-			    names[i]);
+			return err_sys(
+			    e, errno, "remove %s/%s", b->at.dir, names[i]);
 		if (i == 0 && fsync(b->at.dirfd) < 0)
 			return err_sys(e, errno, "sync folder %s", b->at.dir);
 	}
@@ -169,8 +167,8 @@ blockmap_create(struct blockmap **out, const char *dir,
 	if (rc == 0)
 		rc = open_hashes(b, O_CREAT | O_EXCL, e);
 	if (rc == 0)
-		rc = blockmap_table_store(&b->table, &b->at, BLOCKMAP_OBJECTS,
-		    e);
+		rc = blockmap_table_store(
+		    &b->table, &b->at, BLOCKMAP_OBJECTS, e);
 	if (rc == 0)
 		rc = fs_sync_dir_at(b->at.dirfd, ".", e);
 	if (rc < 0) {
@@ -196,9 +194,9 @@ hash_block(const struct blockmap *b, const uint8_t *block, uint8_t *out)
 		memset(out, 0, BLOCKMAP_HASH_LEN);
 		return;
 	}
-	XXH128_canonicalFromHash(&c,
-	    XXH3_128bits_withSecret(block, BLOCKMAP_BLOCK_BYTES,
-		b->table.secret, BLOCKMAP_SECRET_BYTES));
+	XXH128_canonicalFromHash(
+	    &c, XXH3_128bits_withSecret(block, BLOCKMAP_BLOCK_BYTES,
+		    b->table.secret, BLOCKMAP_SECRET_BYTES));
 	memcpy(out, c.digest, BLOCKMAP_HASH_LEN);
 	/* All zeros is the hash of zeros alone. */
 	if (bytes_all_zero(out, BLOCKMAP_HASH_LEN))
@@ -214,17 +212,16 @@ blockmap_hash(const struct blockmap *b, const uint8_t *data, unsigned count,
 }
 
 const struct blockmap_object *
-blockmap_find(const struct blockmap *b, uint32_t volume, uint64_t ino,
-    uint64_t gen)
+blockmap_find(
+    const struct blockmap *b, uint32_t volume, uint64_t ino, uint64_t gen)
 {
-	const struct blockmap_object key = {.volume = volume,
-	    .ino = ino,
-	    .gen = gen};
+	const struct blockmap_object key = {
+	    .volume = volume, .ino = ino, .gen = gen};
 
 	if (b->table.n == 0)
 		return NULL;
-	return bsearch(&key, b->table.v, b->table.n, sizeof key,
-	    blockmap_table_order);
+	return bsearch(
+	    &key, b->table.v, b->table.n, sizeof key, blockmap_table_order);
 }
 
 const struct blockmap_object *
@@ -242,8 +239,8 @@ blockmap_objects(const struct blockmap *b)
 
 /* The object is one of the last commit's, and its pages are as that left them. */
 static int
-check_readable(const struct blockmap *b, const struct blockmap_object *o,
-    struct err *e)
+check_readable(
+    const struct blockmap *b, const struct blockmap_object *o, struct err *e)
 {
 	assert(o >= b->table.v && o < b->table.v + b->table.n);
 	if (b->committing)
@@ -299,8 +296,8 @@ blockmap_stored(struct blockmap *b, const struct blockmap_object *o,
 		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, b->at.dir);
 	if (rc == 0)
 		return 0;
-	first = (off / BLOCKMAP_PAGE_BYTES - o->run_page) *
-	    BLOCKMAP_PAGE_HASHES;
+	first =
+	    (off / BLOCKMAP_PAGE_BYTES - o->run_page) * BLOCKMAP_PAGE_HASHES;
 	end = first + len / BLOCKMAP_PAGE_BYTES * BLOCKMAP_PAGE_HASHES;
 	first = first < block ? block : first;
 	end = end > blocks ? blocks : end;
@@ -318,8 +315,8 @@ blockmap_bytes(const struct blockmap *b)
 	for (size_t i = 0; i < MEM_COUNT(names); i++) {
 		struct stat st;
 
-		if (fstatat(b->at.dirfd, names[i], &st,
-			AT_SYMLINK_NOFOLLOW) == 0)
+		if (fstatat(b->at.dirfd, names[i], &st, AT_SYMLINK_NOFOLLOW) ==
+		    0)
 			sum += (uint64_t)st.st_blocks * 512;
 	}
 	return sum;

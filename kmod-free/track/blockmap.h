@@ -33,9 +33,9 @@ struct blockmap_object {
 	uint32_t volume;
 	uint64_t ino, gen;
 	/* value */
-	uint64_t object;	 /* number in the repository's maps */
-	uint64_t size;		 /* bytes */
-	uint8_t attributes[16];	 /* digest of the encoded object record */
+	uint64_t object;        /* number in the repository's maps */
+	uint64_t size;          /* bytes */
+	uint8_t attributes[16]; /* digest of the encoded object record */
 	/* own */
 	uint64_t run_page, run_pages; /* where its hashes lie */
 };
@@ -62,8 +62,8 @@ void blockmap_hash(const struct blockmap *b, const uint8_t *data,
     unsigned count, uint8_t (*out)[BLOCKMAP_HASH_LEN]);
 
 /* The object as the last backup saw it, or NULL; borrowed until commit. */
-const struct blockmap_object *blockmap_find(const struct blockmap *b,
-    uint32_t volume, uint64_t ino, uint64_t gen);
+const struct blockmap_object *blockmap_find(
+    const struct blockmap *b, uint32_t volume, uint64_t ino, uint64_t gen);
 /* All of them, in key order (to see which are gone). */
 const struct blockmap_object *blockmap_at(const struct blockmap *b, size_t i);
 size_t blockmap_objects(const struct blockmap *b);
@@ -90,8 +90,8 @@ int blockmap_begin(struct blockmap *b, struct err *e);
 size_t blockmap_keep(struct blockmap *b, const struct blockmap_object *old,
     const struct blockmap_object *now);
 size_t blockmap_add(struct blockmap *b, const struct blockmap_object *now);
-const struct blockmap_object *blockmap_new_at(const struct blockmap *b,
-    size_t i);
+const struct blockmap_object *blockmap_new_at(
+    const struct blockmap *b, size_t i);
 size_t blockmap_new_objects(const struct blockmap *b);
 int blockmap_put(struct blockmap *b, size_t i, uint64_t block, unsigned count,
     const uint8_t (*hash)[BLOCKMAP_HASH_LEN], struct err *e);

@@ -32,8 +32,8 @@ rename_in(const struct blockmap_place *at, const char *from, const char *to,
     struct err *e)
 {
 	if (renameat(at->dirfd, from, at->dirfd, to) < 0)
-		return err_sys(e, errno, "rename %s/%s to %s", at->dir, from,
-		    to);
+		return err_sys(
+		    e, errno, "rename %s/%s to %s", at->dir, from, to);
 	return fs_sync_dir_at(at->dirfd, ".", e);
 }
 
@@ -55,8 +55,8 @@ give_back_rest(struct blockmap *b)
 {
 	struct err ignored = ERR_NONE;
 
-	int rc = ftruncate(b->hashes,
-	    (off_t)(b->table.pages * BLOCKMAP_PAGE_BYTES));
+	int rc =
+	    ftruncate(b->hashes, (off_t)(b->table.pages * BLOCKMAP_PAGE_BYTES));
 
 	(void)rc;
 	drop_file(&b->at, BLOCKMAP_REDO, &ignored);
@@ -80,8 +80,8 @@ give_back_runs(struct blockmap *b, const struct blockmap_table *old)
 			v[j].run_page == o->run_page &&
 			v[j].run_pages >= o->run_pages))
 			continue;
-		blockmap_pages_clear(&b->pages, o->run_page, o->run_pages,
-		    &ignored);
+		blockmap_pages_clear(
+		    &b->pages, o->run_page, o->run_pages, &ignored);
 	}
 }
 
@@ -94,8 +94,8 @@ give_back_gaps(struct blockmap *b)
 	if (blockmap_runs_init(&r, &b->table, &ignored) < 0)
 		return;
 	for (size_t i = 0; i < r.n; i++)
-		blockmap_pages_clear(&b->pages, r.gap[i].page, r.gap[i].pages,
-		    &ignored);
+		blockmap_pages_clear(
+		    &b->pages, r.gap[i].page, r.gap[i].pages, &ignored);
 	blockmap_runs_fini(&r);
 }
 
@@ -104,8 +104,7 @@ give_back_gaps(struct blockmap *b)
 /* Long enough for `pages`. After a power cut the length that prepare gave it
  * may be gone again; what is added reads zeros. */
 int
-blockmap_commit_stretch(const struct blockmap *b, uint64_t pages,
-    struct err *e)
+blockmap_commit_stretch(const struct blockmap *b, uint64_t pages, struct err *e)
 {
 	uint64_t want = pages * BLOCKMAP_PAGE_BYTES;
 	struct stat st;
@@ -141,8 +140,8 @@ apply(struct blockmap *b, const struct blockmap_table *next, struct err *e)
 	if (rc < 0)
 		return rc;
 	blockmap_pages_forget(&b->pages);
-	rc = blockmap_redo_apply(&h, &b->at, BLOCKMAP_REDO, &b->pages,
-	    next->pages, e);
+	rc = blockmap_redo_apply(
+	    &h, &b->at, BLOCKMAP_REDO, &b->pages, next->pages, e);
 	if (rc < 0)
 		return rc;
 	if (fdatasync(b->hashes) < 0)
@@ -159,8 +158,8 @@ go_on(struct blockmap *b, struct blockmap_table *next, struct err *e)
 
 	rc = apply(b, next, e);
 	if (rc == 0)
-		rc = rename_in(&b->at, BLOCKMAP_OBJECTS_NEW, BLOCKMAP_OBJECTS,
-		    e);
+		rc = rename_in(
+		    &b->at, BLOCKMAP_OBJECTS_NEW, BLOCKMAP_OBJECTS, e);
 	if (rc < 0)
 		return rc;
 	b->table = *next;
@@ -173,8 +172,8 @@ go_on(struct blockmap *b, struct blockmap_table *next, struct err *e)
 }
 
 int
-blockmap_commit_finish(struct blockmap *b, struct blockmap_table *next,
-    struct err *e)
+blockmap_commit_finish(
+    struct blockmap *b, struct blockmap_table *next, struct err *e)
 {
 	int rc;
 

@@ -36,8 +36,8 @@ struct blockmap_place {
 };
 
 void blockmap_sum(uint8_t out[BLOCKMAP_SUM_BYTES], const void *p, size_t n);
-void blockmap_sum_stream(uint8_t out[BLOCKMAP_SUM_BYTES],
-    const XXH3_state_t *s);
+void blockmap_sum_stream(
+    uint8_t out[BLOCKMAP_SUM_BYTES], const XXH3_state_t *s);
 uint64_t blockmap_blocks_of(uint64_t size); /* a file of `size` bytes */
 uint64_t blockmap_pages_of(uint64_t size);
 
@@ -46,7 +46,7 @@ uint64_t blockmap_pages_of(uint64_t size);
 struct blockmap_table {
 	char time[BLOCKMAP_TIME_BYTES];
 	uint8_t secret[BLOCKMAP_SECRET_BYTES];
-	uint64_t pages; /* every run ends at or before */
+	uint64_t pages;            /* every run ends at or before */
 	struct blockmap_object *v; /* sorted by key */
 	size_t n;
 	uint8_t sum[BLOCKMAP_SUM_BYTES]; /* names this very file */
@@ -71,19 +71,19 @@ struct blockmap_gap {
 
 struct blockmap_runs {
 	struct blockmap_gap *gap; /* by page */
-	size_t n, first;	  /* those before `first` are used up */
-	uint64_t end;		  /* all behind is free */
-	bool full;		  /* BLOCKMAP_PAGES_MAX was not enough */
+	size_t n, first;          /* those before `first` are used up */
+	uint64_t end;             /* all behind is free */
+	bool full;                /* BLOCKMAP_PAGES_MAX was not enough */
 };
 
 /* -EBADMSG: two runs overlap. */
-int blockmap_runs_init(struct blockmap_runs *r, const struct blockmap_table *t,
-    struct err *e);
+int blockmap_runs_init(
+    struct blockmap_runs *r, const struct blockmap_table *t, struct err *e);
 void blockmap_runs_fini(struct blockmap_runs *r);
 uint64_t blockmap_runs_take(struct blockmap_runs *r, uint64_t pages);
 /* Take the `pages` at `page` itself, if they are free. */
-bool blockmap_runs_extend(struct blockmap_runs *r, uint64_t page,
-    uint64_t pages);
+bool blockmap_runs_extend(
+    struct blockmap_runs *r, uint64_t page, uint64_t pages);
 
 /* ---- pages of file `hashes`, verified and cached (blockmap_pages.c) ---- */
 
@@ -94,20 +94,20 @@ struct blockmap_pages {
 	struct blockmap_slot *slot;
 };
 
-void blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,
-    const uint8_t *secret);
+void blockmap_pages_init(
+    struct blockmap_pages *p, int fd, const char *dir, const uint8_t *secret);
 void blockmap_pages_fini(struct blockmap_pages *p); /* leaves fd open */
 void blockmap_pages_forget(struct blockmap_pages *p);
 /* Its 255 hashes; good until the next call. -EBADMSG: torn. */
 int blockmap_pages_get(struct blockmap_pages *p, uint64_t page,
     const uint8_t **out, struct err *e);
 /* The same to be changed: written by a later call, at the latest by flush. */
-int blockmap_pages_edit(struct blockmap_pages *p, uint64_t page, uint8_t **out,
-    struct err *e);
+int blockmap_pages_edit(
+    struct blockmap_pages *p, uint64_t page, uint8_t **out, struct err *e);
 int blockmap_pages_flush(struct blockmap_pages *p, struct err *e);
 /* All zeros from `page` on; the disk space goes back where that can be. */
-int blockmap_pages_clear(struct blockmap_pages *p, uint64_t page,
-    uint64_t pages, struct err *e);
+int blockmap_pages_clear(
+    struct blockmap_pages *p, uint64_t page, uint64_t pages, struct err *e);
 /* Stored pages of one run into another, cleared one. */
 int blockmap_pages_copy(struct blockmap_pages *p, uint64_t from, uint64_t to,
     uint64_t pages, struct err *e);
@@ -117,7 +117,7 @@ int blockmap_pages_copy(struct blockmap_pages *p, uint64_t from, uint64_t to,
 struct blockmap_redo_head {
 	char time[BLOCKMAP_TIME_BYTES], before[BLOCKMAP_TIME_BYTES];
 	uint8_t from[BLOCKMAP_SUM_BYTES]; /* the object table it changes */
-	uint8_t to[BLOCKMAP_SUM_BYTES];	  /* the one it leads to */
+	uint8_t to[BLOCKMAP_SUM_BYTES];   /* the one it leads to */
 	uint64_t body_len, moves_at, puts, moves;
 	uint8_t body_sum[BLOCKMAP_SUM_BYTES];
 };
@@ -142,18 +142,18 @@ struct blockmap_redo_writer {
 	struct blockmap_move last; /* kept back: neighbours are joined */
 };
 
-int blockmap_redo_begin(struct blockmap_redo_writer *w, int dirfd,
-    struct err *e);
+int blockmap_redo_begin(
+    struct blockmap_redo_writer *w, int dirfd, struct err *e);
 void blockmap_redo_end(struct blockmap_redo_writer *w);
 int blockmap_redo_put(struct blockmap_redo_writer *w, uint64_t page,
     unsigned slot, unsigned count, const uint8_t (*hash)[BLOCKMAP_HASH_LEN],
     struct err *e);
 /* Behind all puts. */
-int blockmap_redo_move(struct blockmap_redo_writer *w,
-    struct blockmap_move move, struct err *e);
+int blockmap_redo_move(
+    struct blockmap_redo_writer *w, struct blockmap_move move, struct err *e);
 /* head.time, before, from, to are set. Durable but for its name. */
-int blockmap_redo_store(struct blockmap_redo_writer *w, int dirfd,
-    const char *name, struct err *e);
+int blockmap_redo_store(
+    struct blockmap_redo_writer *w, int dirfd, const char *name, struct err *e);
 
 /* The header: -ENOENT, -EBADMSG. */
 int blockmap_redo_load(struct blockmap_redo_head *h,
@@ -162,8 +162,8 @@ int blockmap_redo_load(struct blockmap_redo_head *h,
 int blockmap_redo_check(const struct blockmap_redo_head *h,
     const struct blockmap_place *at, const char *name, struct err *e);
 int blockmap_redo_apply(const struct blockmap_redo_head *h,
-    const struct blockmap_place *at, const char *name,
-    struct blockmap_pages *p, uint64_t pages, struct err *e);
+    const struct blockmap_place *at, const char *name, struct blockmap_pages *p,
+    uint64_t pages, struct err *e);
 
 /* ---- the whole ---- */
 
@@ -191,13 +191,13 @@ struct blockmap {
 void blockmap_update_free(struct blockmap_update *u);
 /* blockmap_commit.c */
 /* From prepared files to the new state; takes over `next`'s contents. */
-int blockmap_commit_finish(struct blockmap *b, struct blockmap_table *next,
-    struct err *e);
+int blockmap_commit_finish(
+    struct blockmap *b, struct blockmap_table *next, struct err *e);
 /* What a crash left: finish it or drop it. */
 int blockmap_commit_recover(struct blockmap *b,
     blockmap_committed_fn *committed, void *arg, struct err *e);
 int blockmap_commit_drop(const struct blockmap_place *at, struct err *e);
-int blockmap_commit_stretch(const struct blockmap *b, uint64_t pages,
-    struct err *e);
+int blockmap_commit_stretch(
+    const struct blockmap *b, uint64_t pages, struct err *e);
 
 #endif

@@ -34,8 +34,8 @@ struct blockmap_slot {
 };
 
 void
-blockmap_pages_init(struct blockmap_pages *p, int fd, const char *dir,
-    const uint8_t *secret)
+blockmap_pages_init(
+    struct blockmap_pages *p, int fd, const char *dir, const uint8_t *secret)
 {
 	p->fd = fd;
 	p->dir = dir;
@@ -71,9 +71,8 @@ sum_page(const struct blockmap_pages *p, uint64_t page, uint8_t *data,
 	XXH128_canonical_t c;
 
 	bytes_put_le64(data + AT_SUM, page);
-	XXH128_canonicalFromHash(&c,
-	    XXH3_128bits_withSecret(data, AT_SUM + 8, p->secret,
-		BLOCKMAP_SECRET_BYTES));
+	XXH128_canonicalFromHash(&c, XXH3_128bits_withSecret(data, AT_SUM + 8,
+					 p->secret, BLOCKMAP_SECRET_BYTES));
 	memcpy(sum, c.digest, BLOCKMAP_SUM_BYTES);
 }
 
@@ -83,8 +82,8 @@ load(struct blockmap_pages *p, uint64_t page, uint8_t *data, struct err *e)
 	uint8_t want[BLOCKMAP_SUM_BYTES], have[BLOCKMAP_SUM_BYTES];
 	int rc;
 
-	rc = fs_pread(p->fd, data, BLOCKMAP_PAGE_BYTES,
-	    page * BLOCKMAP_PAGE_BYTES, e);
+	rc = fs_pread(
+	    p->fd, data, BLOCKMAP_PAGE_BYTES, page * BLOCKMAP_PAGE_BYTES, e);
 	if (rc < 0)
 		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, p->dir);
 	if (bytes_all_zero(data, BLOCKMAP_PAGE_BYTES))
@@ -105,9 +104,10 @@ punch(struct blockmap_pages *p, uint64_t page, uint64_t pages)
 	int rc;
 
 	do
-		rc = fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		    (off_t)(page * BLOCKMAP_PAGE_BYTES),
-		    (off_t)(pages * BLOCKMAP_PAGE_BYTES));
+		rc =
+		    fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(page * BLOCKMAP_PAGE_BYTES),
+			(off_t)(pages * BLOCKMAP_PAGE_BYTES));
 	while (rc < 0 && errno == EINTR);
 	return rc < 0 ? -errno : 0;
 }
@@ -127,8 +127,8 @@ save(struct blockmap_pages *p, uint64_t page, uint8_t *data, struct err *e)
 		sum_page(p, page, data, sum);
 		memcpy(data + AT_SUM, sum, sizeof sum);
 	}
-	rc = fs_pwrite(p->fd, data, BLOCKMAP_PAGE_BYTES,
-	    page * BLOCKMAP_PAGE_BYTES, e);
+	rc = fs_pwrite(
+	    p->fd, data, BLOCKMAP_PAGE_BYTES, page * BLOCKMAP_PAGE_BYTES, e);
 	if (rc < 0)
 		return err_wrap(e, "block map %s/" BLOCKMAP_HASHES, p->dir);
 	return 0;
@@ -172,8 +172,8 @@ bring(struct blockmap_pages *p, uint64_t page, struct blockmap_slot **out,
 }
 
 int
-blockmap_pages_get(struct blockmap_pages *p, uint64_t page,
-    const uint8_t **out, struct err *e)
+blockmap_pages_get(
+    struct blockmap_pages *p, uint64_t page, const uint8_t **out, struct err *e)
 {
 	struct blockmap_slot *s = NULL;
 	int rc = bring(p, page, &s, e);
@@ -184,8 +184,8 @@ blockmap_pages_get(struct blockmap_pages *p, uint64_t page,
 }
 
 int
-blockmap_pages_edit(struct blockmap_pages *p, uint64_t page, uint8_t **out,
-    struct err *e)
+blockmap_pages_edit(
+    struct blockmap_pages *p, uint64_t page, uint8_t **out, struct err *e)
 {
 	struct blockmap_slot *s = NULL;
 	int rc = bring(p, page, &s, e);
@@ -209,8 +209,8 @@ blockmap_pages_flush(struct blockmap_pages *p, struct err *e)
 
 /* Where holes cannot be punched: zeros over all that is stored there. */
 static int
-write_zeros(struct blockmap_pages *p, uint64_t page, uint64_t pages,
-    struct err *e)
+write_zeros(
+    struct blockmap_pages *p, uint64_t page, uint64_t pages, struct err *e)
 {
 	static const uint8_t zeros[BLOCKMAP_PAGE_BYTES];
 	uint64_t off = page * BLOCKMAP_PAGE_BYTES;
@@ -228,8 +228,8 @@ write_zeros(struct blockmap_pages *p, uint64_t page, uint64_t pages,
 }
 
 int
-blockmap_pages_clear(struct blockmap_pages *p, uint64_t page, uint64_t pages,
-    struct err *e)
+blockmap_pages_clear(
+    struct blockmap_pages *p, uint64_t page, uint64_t pages, struct err *e)
 {
 	int rc = blockmap_pages_flush(p, e);
 
@@ -273,8 +273,8 @@ blockmap_pages_copy(struct blockmap_pages *p, uint64_t from, uint64_t to,
 	int rc;
 
 	while ((rc = reader_data_range(p->fd, off, end, &off, &len, e)) == 1) {
-		for (; len > 0; off += BLOCKMAP_PAGE_BYTES,
-				len -= BLOCKMAP_PAGE_BYTES) {
+		for (; len > 0;
+		     off += BLOCKMAP_PAGE_BYTES, len -= BLOCKMAP_PAGE_BYTES) {
 			uint64_t at = off / BLOCKMAP_PAGE_BYTES;
 
 			rc = copy_page(p, at, to + (at - from), e);

@@ -110,8 +110,8 @@ write_last(struct blockmap_redo_writer *w, struct err *e)
 }
 
 int
-blockmap_redo_move(struct blockmap_redo_writer *w, struct blockmap_move move,
-    struct err *e)
+blockmap_redo_move(
+    struct blockmap_redo_writer *w, struct blockmap_move move, struct err *e)
 {
 	int rc;
 
@@ -145,8 +145,8 @@ encode_head(uint8_t b[HEAD_BYTES], const struct blockmap_redo_head *h)
 }
 
 int
-blockmap_redo_store(struct blockmap_redo_writer *w, int dirfd,
-    const char *name, struct err *e)
+blockmap_redo_store(
+    struct blockmap_redo_writer *w, int dirfd, const char *name, struct err *e)
 {
 	uint8_t b[HEAD_BYTES];
 	int rc = write_last(w, e);
@@ -171,8 +171,7 @@ static int
 damaged(const struct blockmap_place *at, const char *name, const char *what,
     struct err *e)
 {
-	return err_set(e, -EBADMSG, "block map %s/%s: %s", at->dir, name,
-	    what);
+	return err_set(e, -EBADMSG, "block map %s/%s: %s", at->dir, name, what);
 }
 
 int
@@ -212,9 +211,9 @@ static bool
 lengths_agree(const struct blockmap_redo_head *h, uint64_t file)
 {
 	return file >= HEAD_BYTES && h->body_len == file - HEAD_BYTES &&
-	    h->moves_at <= h->body_len &&
-	    (h->body_len - h->moves_at) % MOVE_BYTES == 0 &&
-	    (h->body_len - h->moves_at) / MOVE_BYTES == h->moves;
+	       h->moves_at <= h->body_len &&
+	       (h->body_len - h->moves_at) % MOVE_BYTES == 0 &&
+	       (h->body_len - h->moves_at) / MOVE_BYTES == h->moves;
 }
 
 int
@@ -275,8 +274,8 @@ body_take(struct body *b, size_t need, const uint8_t **p, struct err *e)
 		b->from = 0;
 		n = PIECE_BYTES - b->len;
 		n = n < left ? n : (size_t)left;
-		rc = fs_pread(b->fd, b->data + b->len, n, HEAD_BYTES + b->at,
-		    e);
+		rc =
+		    fs_pread(b->fd, b->data + b->len, n, HEAD_BYTES + b->at, e);
 		if (rc < 0)
 			return rc;
 		b->at += n;
@@ -298,8 +297,7 @@ inside(uint64_t page, uint64_t n, uint64_t pages)
 }
 
 static int
-zero_tail(struct blockmap_pages *p, uint64_t page, uint64_t slot,
-    struct err *e)
+zero_tail(struct blockmap_pages *p, uint64_t page, uint64_t slot, struct err *e)
 {
 	uint8_t *hashes = NULL;
 	int rc = blockmap_pages_edit(p, page, &hashes, e);
@@ -311,8 +309,8 @@ zero_tail(struct blockmap_pages *p, uint64_t page, uint64_t slot,
 }
 
 static int
-apply_move(struct body *b, struct blockmap_pages *p, uint64_t pages,
-    struct err *e)
+apply_move(
+    struct body *b, struct blockmap_pages *p, uint64_t pages, struct err *e)
 {
 	struct blockmap_move m;
 	const uint8_t *at = NULL;
@@ -336,8 +334,8 @@ apply_move(struct body *b, struct blockmap_pages *p, uint64_t pages,
 }
 
 static int
-apply_put(struct body *b, struct blockmap_pages *p, uint64_t pages,
-    struct err *e)
+apply_put(
+    struct body *b, struct blockmap_pages *p, uint64_t pages, struct err *e)
 {
 	unsigned slot, count;
 	const uint8_t *at = NULL;
@@ -383,8 +381,8 @@ apply_all(const struct blockmap_redo_head *h, struct body *b,
 
 int
 blockmap_redo_apply(const struct blockmap_redo_head *h,
-    const struct blockmap_place *at, const char *name,
-    struct blockmap_pages *p, uint64_t pages, struct err *e)
+    const struct blockmap_place *at, const char *name, struct blockmap_pages *p,
+    uint64_t pages, struct err *e)
 {
 	SCOPED_FD int fd = openat(at->dirfd, name, O_RDONLY | O_CLOEXEC);
 	SCOPED_BUF struct buf piece = {0};

@@ -37,8 +37,8 @@ list_used(const struct blockmap_table *t, struct blockmap_gap *used)
 }
 
 int
-blockmap_runs_init(struct blockmap_runs *r, const struct blockmap_table *t,
-    struct err *e)
+blockmap_runs_init(
+    struct blockmap_runs *r, const struct blockmap_table *t, struct err *e)
 {
 	SCOPED_FREE struct blockmap_gap *used = mem_array(t->n, sizeof *used);
 	size_t n = list_used(t, used);
@@ -52,8 +52,8 @@ blockmap_runs_init(struct blockmap_runs *r, const struct blockmap_table *t,
 			    (unsigned long long)used[i].page);
 		}
 		if (used[i].page > r->end)
-			r->gap[r->n++] = (struct blockmap_gap){r->end,
-			    used[i].page - r->end};
+			r->gap[r->n++] = (struct blockmap_gap){
+			    r->end, used[i].page - r->end};
 		r->end = used[i].page + used[i].pages;
 	}
 	return 0;

@@ -153,8 +153,8 @@ head_whole(const uint8_t *h, size_t len)
 		return false;
 	blockmap_sum(sum, h, AT_HEAD_SUM);
 	return memcmp(sum, h + AT_HEAD_SUM, sizeof sum) == 0 &&
-	    h[AT_TIME + BLOCKMAP_TIME_BYTES - 1] == '\0' &&
-	    h[AT_JOB + BLOCKMAP_JOB_BYTES - 1] == '\0';
+	       h[AT_TIME + BLOCKMAP_TIME_BYTES - 1] == '\0' &&
+	       h[AT_JOB + BLOCKMAP_JOB_BYTES - 1] == '\0';
 }
 
 static int
@@ -179,9 +179,9 @@ entry_sound(const struct blockmap_table *t, size_t i)
 	const struct blockmap_object *o = &t->v[i];
 
 	return o->size <= INT64_MAX && o->run_page <= t->pages &&
-	    o->run_pages <= t->pages - o->run_page &&
-	    blockmap_pages_of(o->size) <= o->run_pages &&
-	    (i == 0 || blockmap_table_order(o - 1, o) < 0);
+	       o->run_pages <= t->pages - o->run_page &&
+	       blockmap_pages_of(o->size) <= o->run_pages &&
+	       (i == 0 || blockmap_table_order(o - 1, o) < 0);
 }
 
 static int
@@ -214,8 +214,8 @@ decode(struct blockmap_table *t, const struct blockmap_place *at,
 	for (size_t i = 0; i < t->n; i++) {
 		get_entry(h + HEAD_BYTES + i * ENTRY_BYTES, &t->v[i]);
 		if (!entry_sound(t, i))
-			return err_set(e, -EBADMSG, "entry %zu is not possible",
-			    i);
+			return err_set(
+			    e, -EBADMSG, "entry %zu is not possible", i);
 	}
 	return 0;
 }

@@ -72,8 +72,8 @@ blockmap_add(struct blockmap *b, const struct blockmap_object *now)
 
 	assert(u != NULL);
 	o.run_pages = blockmap_pages_of(o.size);
-	o.run_page = o.run_pages ? blockmap_runs_take(&u->runs, o.run_pages)
-				 : 0;
+	o.run_page =
+	    o.run_pages ? blockmap_runs_take(&u->runs, o.run_pages) : 0;
 	return append(u, &o, NOT_OLD);
 }
 
@@ -175,8 +175,7 @@ blockmap_put(struct blockmap *b, size_t i, uint64_t block, unsigned count,
 		    "block map %s: a hash for block %llu, behind the end of "
 		    "object %llu of %llu bytes",
 		    b->at.dir, (unsigned long long)block,
-		    (unsigned long long)o->object,
-		    (unsigned long long)o->size);
+		    (unsigned long long)o->object, (unsigned long long)o->size);
 	return 0;
 }
 
@@ -233,9 +232,8 @@ log_copies(struct blockmap *b, struct blockmap_update *u, struct err *e)
 		was = &b->table.v[u->old[i]];
 		had = blockmap_blocks_of(was->size);
 		if (was->run_page != o->run_page && had > 0)
-			m = (struct blockmap_move){BLOCKMAP_COPY,
-			    was->run_page, o->run_page,
-			    blockmap_pages_of(was->size)};
+			m = (struct blockmap_move){BLOCKMAP_COPY, was->run_page,
+			    o->run_page, blockmap_pages_of(was->size)};
 		else if (blocks < had && blocks % BLOCKMAP_PAGE_HASHES != 0)
 			m = (struct blockmap_move){BLOCKMAP_TAIL,
 			    o->run_page + blocks / BLOCKMAP_PAGE_HASHES,
@@ -287,8 +285,7 @@ log_moves(struct blockmap *b, struct blockmap_update *u, struct err *e)
 	memcpy(h->before, b->table.time, sizeof h->before);
 	memcpy(h->from, b->table.sum, sizeof h->from);
 	memcpy(h->to, u->next.sum, sizeof h->to);
-	return blockmap_redo_store(&u->redo, b->at.dirfd, BLOCKMAP_REDO_NEW,
-	    e);
+	return blockmap_redo_store(&u->redo, b->at.dirfd, BLOCKMAP_REDO_NEW, e);
 }
 
 int
@@ -305,8 +302,8 @@ blockmap_prepare(struct blockmap *b, const char *time, struct err *e)
 	if (rc == 0)
 		rc = blockmap_commit_stretch(b, u->next.pages, e);
 	if (rc == 0)
-		rc = blockmap_table_store(&u->next, &b->at,
-		    BLOCKMAP_OBJECTS_NEW, e);
+		rc = blockmap_table_store(
+		    &u->next, &b->at, BLOCKMAP_OBJECTS_NEW, e);
 	if (rc == 0)
 		rc = log_moves(b, u, e);
 	if (rc == 0)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Extract: whole, in part, in place; what it refuses; what damage looks like.
 . "$(dirname "$0")/../lib.sh"
 need_cmd python3

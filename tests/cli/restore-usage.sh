@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # neap-restore as it is called wrongly, and its help.
 . "$(dirname "$0")/../lib.sh"
 need_built neap-restore

@@ -39,6 +39,14 @@ ${1:-  docs: {engine: files, path: $data\}}
 YAML
 }
 
+# In memory: an extract ends with syncfs, which on a busy disk waits for the
+# writes of everybody else.
+crash_tmp() {
+    neap_tmp
+    mount -t tmpfs -o mode=755,size=3G neap-crash "$tmp"
+    on_exit umount "$tmp"
+}
+
 show_top() {
     top=$tmp/top
     mkdir -p "$top"
@@ -51,7 +59,7 @@ crash_job() { # [SIZE]
     need_cmd mkfs.btrfs rsync python3
     need_built neap
     need_built neap-restore
-    neap_tmp
+    crash_tmp
     make_btrfs "$tmp/fs" "${1:-1G}"
     data=$tmp/fs/data
     btrfs subvolume create "$data" >/dev/null

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The read-only mount: the same tree, for many readers at once; damage, busy
 # folders, and a server that is killed.
 . "$(dirname "$0")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The writable mount against a plain folder: random operations of every kind,
 # each with the same result and error in both; cached pages are dropped before
 # each comparison, so that what was written comes back from the scratch.

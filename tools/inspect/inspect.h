@@ -27,10 +27,10 @@ struct inspect {
 	int fd;
 	uint64_t len;
 	uint8_t head[INSPECT_HEAD]; /* its beginning; zeros behind its end */
-	struct repo *repo; /* this file, whatever name is asked for */
-	const struct keys *key; /* of --key, or NULL */
-	bool list;              /* each entry, not only how many */
-	json_t *doc;            /* what was said; NULL: it goes to stdout */
+	struct repo *repo;          /* this file, whatever name is asked for */
+	const struct keys *key;     /* of --key, or NULL */
+	bool list;                  /* each entry, not only how many */
+	json_t *doc;                /* what was said; NULL: it goes to stdout */
 };
 
 /* ---- saying (inspect_say.c); each takes over `v` ---- */
@@ -56,11 +56,10 @@ void inspect_close(struct inspect *in);
  * nothing is encrypted, else in->key. -EKEYREJECTED: there is none, or it is
  * not of the repository that the file lies in.
  */
-int inspect_keys(struct inspect *in, bool encrypted, struct keys *out,
-    struct err *e);
+int inspect_keys(
+    struct inspect *in, bool encrypted, struct keys *out, struct err *e);
 /* A file whose name is an id: the name and the header's id must agree. */
-int inspect_check_name(
-    struct inspect *in, const uint8_t id[16], struct err *e);
+int inspect_check_name(struct inspect *in, const uint8_t id[16], struct err *e);
 /* The last `n` components of the file's absolute path; gives, or NULL. */
 char *inspect_tail(const struct inspect *in, unsigned n);
 

@@ -151,9 +151,8 @@ inspect_keys(
 		    "it is encrypted and only its outside was looked at: give "
 		    "--key FILE to look inside");
 	o = repository_of(in);
-	if (o != NULL &&
-	    neap_json_hex(o, "key_check", stored, sizeof stored, &ignored) ==
-		0) {
+	if (o != NULL && neap_json_hex(o, "key_check", stored, sizeof stored,
+			     &ignored) == 0) {
 		if (keys_check_value(in->key, mine, e) < 0)
 			return e->code;
 		if (memcmp(stored, mine, sizeof mine) != 0)
@@ -176,6 +175,6 @@ inspect_check_name(struct inspect *in, const uint8_t id[16], struct err *e)
 	if (bytes_unhex(named, sizeof named, name) < 0 ||
 	    memcmp(named, id, sizeof named) == 0)
 		return 0;
-	return err_set(e, -EBADMSG,
-	    "offset 16: the id in its header is not its name");
+	return err_set(
+	    e, -EBADMSG, "offset 16: the id in its header is not its name");
 }

@@ -8,9 +8,8 @@
 #include "agent/store/neap_json.h"
 #include "tools/inspect/inspect.h"
 
-/* The text of the parsers names repository and file already: we do too. */
-static const char *const said[] = {"id", "created", "encryption", "digest",
-    "public_key", "key_check"};
+static const char *const said[] = {
+    "id", "created", "encryption", "digest", "public_key", "key_check"};
 
 static void
 say_slots(struct inspect *in, const json_t *slots)
@@ -36,8 +35,8 @@ say_slots(struct inspect *in, const json_t *slots)
 
 /* Is --key's key one of this repository? */
 static int
-try_key(struct inspect *in, const json_t *o, const struct keys *want,
-    struct err *e)
+try_key(
+    struct inspect *in, const json_t *o, const struct keys *want, struct err *e)
 {
 	uint8_t stored[16], mine[16];
 	int rc = neap_json_hex(o, "key_check", stored, sizeof stored, e);

@@ -113,16 +113,16 @@ inspect_pack(struct inspect *in, struct err *e)
 	int rc = outside(in, &t, e);
 
 	if (rc == 0)
-		rc = inspect_keys(in, (bytes_le16(in->head + 10) & 1) != 0, &k,
-		    e);
+		rc = inspect_keys(
+		    in, (bytes_le16(in->head + 10) & 1) != 0, &k, e);
 	if (rc == 0)
 		rc = pack_directory(in->repo, &k, in->head + 16, &v, &n, e);
 	if (rc < 0)
 		return rc;
 	list_entries(in, v, n);
 	if (k.encrypted && !k.has_private) {
-		inspect_say_str(in, "chunks_opened",
-		    "none: that takes the recovery key");
+		inspect_say_str(
+		    in, "chunks_opened", "none: that takes the recovery key");
 		return 0;
 	}
 	return check_chunks(in, &k, v, n, e);

@@ -130,10 +130,10 @@ inspect_row(struct inspect *in, json_t *row)
 	json_t *v, *rows;
 
 	if (in->doc != NULL) {
-		rows = json_object_get(in->doc, "entries");
+		rows = json_object_get(in->doc, "list");
 		if (rows == NULL) {
 			rows = json_array();
-			json_object_set_new(in->doc, "entries", rows);
+			json_object_set_new(in->doc, "list", rows);
 		}
 		json_array_append_new(rows, row);
 		return;

@@ -95,8 +95,8 @@ test_past_max_it_joins_but_loses_nothing(void **state)
 	assert_true(x.n <= 64);
 	srandom(1);
 	for (uint64_t i = 0; i < 20000; i++)
-		assert_true(extents_contain(&x, i % 3,
-		    (uint64_t)random() % 5000 * 65536, 4096));
+		assert_true(extents_contain(
+		    &x, i % 3, (uint64_t)random() % 5000 * 65536, 4096));
 }
 
 static void
@@ -144,16 +144,18 @@ test_model(void **state)
 		for (uint64_t o = 0; o < OBJECTS; o++) {
 			for (uint64_t b = 0; b < BLOCKS; b++) {
 				sum += bit[o][b] ? 512 : 0;
-				assert_int_equal(extents_touch(&x, o, b * 512,
-				    512), bit[o][b]);
-				assert_int_equal(extents_contain(&x, o,
-				    b * 512 + 511, 2),
+				assert_int_equal(
+				    extents_touch(&x, o, b * 512, 512),
+				    bit[o][b]);
+				assert_int_equal(
+				    extents_contain(&x, o, b * 512 + 511, 2),
 				    bit[o][b] && bit[o][b + 1]);
 			}
 		}
 		assert_int_equal(extents_bytes(&x), sum);
 		for (size_t i = 1; i < x.n; i++)
-			assert_true(x.v[i - 1].object < x.v[i].object ||
+			assert_true(
+			    x.v[i - 1].object < x.v[i].object ||
 			    x.v[i - 1].off + x.v[i - 1].len < x.v[i].off);
 	}
 }

@@ -59,8 +59,8 @@ teardown(void **state)
 static uint8_t *
 make_file(struct fixture *f, const char *name, size_t size, int pieces)
 {
-	SCOPED_FD int fd = openat(f->dirfd, name, O_RDWR | O_CREAT | O_TRUNC,
-	    0600);
+	SCOPED_FD int fd =
+	    openat(f->dirfd, name, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	uint8_t *image = mem_new(size + 1);
 	struct err e = ERR_NONE;
 
@@ -136,11 +136,12 @@ random_reads(struct reader *r, struct reader_file *f, uint32_t unit,
 
 	while (taken < n) {
 		while (asked < n && !reader_full(r) && random() % 8 != 0) {
-			uint32_t len = ((uint32_t)random() % (unit / 4096) + 1)
-			    * 4096;
-			uint64_t off = random() % 3 == 0
-			    ? (uint64_t)random() % (size / 4096 + 8) * 4096
-			    : next;
+			uint32_t len =
+			    ((uint32_t)random() % (unit / 4096) + 1) * 4096;
+			uint64_t off =
+			    random() % 3 == 0
+				? (uint64_t)random() % (size / 4096 + 8) * 4096
+				: next;
 
 			if (off > size + 65536)
 				off = 0;
@@ -157,8 +158,8 @@ random_reads(struct reader *r, struct reader_file *f, uint32_t unit,
 static void
 sweep(struct fixture *fx, struct reader_how how)
 {
-	static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 131072,
-	    1000001, 3 * 1048576 + 513};
+	static const size_t sizes[] = {
+	    0, 1, 4095, 4096, 4097, 131072, 1000001, 3 * 1048576 + 513};
 
 	srandom(how.depth + 3);
 	for (size_t i = 0; i < MEM_COUNT(sizes); i++) {
@@ -183,19 +184,21 @@ test_uring_reads_what_is_there(void **state)
 static void
 test_pread_reads_what_is_there(void **state)
 {
-	sweep(*state, (struct reader_how){.depth = 64, .unit = 131072,
-	    .no_uring = true});
-	sweep(*state, (struct reader_how){.depth = 1, .unit = 4096,
-	    .no_uring = true});
+	sweep(*state,
+	    (struct reader_how){.depth = 64, .unit = 131072, .no_uring = true});
+	sweep(*state,
+	    (struct reader_how){.depth = 1, .unit = 4096, .no_uring = true});
 }
 
 static void
 test_buffered_reads_what_is_there(void **state)
 {
-	sweep(*state, (struct reader_how){.depth = 16, .unit = 65536,
-	    .buffered = true});
-	sweep(*state, (struct reader_how){.depth = 16, .unit = 65536,
-	    .buffered = true, .no_uring = true});
+	sweep(*state,
+	    (struct reader_how){.depth = 16, .unit = 65536, .buffered = true});
+	sweep(*state, (struct reader_how){.depth = 16,
+			  .unit = 65536,
+			  .buffered = true,
+			  .no_uring = true});
 }
 
 static void
@@ -227,7 +230,8 @@ many_files(struct fixture *fx, struct reader_how how)
 			if (reader_full(r))
 				take_one(r, taken++, image, EACH * 4096);
 			assert_int_equal(reader_ask(r, f, k * 4096, 4096,
-			    (void *)asked++, &e), 0);
+					     (void *)asked++, &e),
+			    0);
 		}
 		reader_close(f);
 	}
@@ -291,14 +295,14 @@ test_symlink_and_folder_are_refused(void **state)
 
 	assert_int_equal(symlinkat("f", fx->dirfd, "link"), 0);
 	assert_int_equal(mkfifoat(fx->dirfd, "fifo", 0600), 0);
-	assert_int_equal(reader_open(r, fx->dirfd, "link", "the link", &f, &e),
-	    -EINVAL);
+	assert_int_equal(
+	    reader_open(r, fx->dirfd, "link", "the link", &f, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "the link"));
-	assert_int_equal(reader_open(r, fx->dirfd, "fifo", "p", &f, &e),
-	    -EINVAL);
+	assert_int_equal(
+	    reader_open(r, fx->dirfd, "fifo", "p", &f, &e), -EINVAL);
 	assert_int_equal(reader_open(r, fx->dirfd, ".", "d", &f, &e), -EINVAL);
-	assert_int_equal(reader_open(r, fx->dirfd, "no", "gone", &f, &e),
-	    -ENOENT);
+	assert_int_equal(
+	    reader_open(r, fx->dirfd, "no", "gone", &f, &e), -ENOENT);
 	reader_free(r);
 }
 
@@ -309,10 +313,12 @@ test_impossible_shapes_are_refused(void **state)
 	struct reader *r;
 
 	(void)state;
-	assert_int_equal(reader_new(&r, &(struct reader_how){.unit = 4095}, &e),
+	assert_int_equal(
+	    reader_new(&r, &(struct reader_how){.unit = 4095}, &e), -EINVAL);
+	assert_int_equal(
+	    reader_new(
+		&r, &(struct reader_how){.unit = 1u << 30, .depth = 64}, &e),
 	    -EINVAL);
-	assert_int_equal(reader_new(&r,
-	    &(struct reader_how){.unit = 1u << 30, .depth = 64}, &e), -EINVAL);
 }
 
 /* Cut off between open and read: what is gone reads as zeros, as pread says. */
@@ -355,8 +361,8 @@ test_data_ranges_cover_the_data(void **state)
 		struct err e = ERR_NONE;
 
 		for (;;) {
-			int rc = reader_data_range(fd, off, size, &start, &len,
-			    &e);
+			int rc =
+			    reader_data_range(fd, off, size, &start, &len, &e);
 			uint64_t hole = rc == 0 ? size : start;
 
 			assert_true(rc == 0 || rc == 1);
@@ -380,8 +386,8 @@ test_a_hole_has_no_data(void **state)
 	struct err e = ERR_NONE;
 	uint64_t start, len;
 
-	assert_int_equal(reader_data_range(fd, 0, 1 << 20, &start, &len, &e),
-	    0);
+	assert_int_equal(
+	    reader_data_range(fd, 0, 1 << 20, &start, &len, &e), 0);
 	assert_int_equal(reader_data_range(fd, 5, 5, &start, &len, &e), 0);
 	assert_int_equal(image[0], 0);
 }
@@ -394,8 +400,8 @@ test_no_seek_data_means_all_is_data(void **state)
 	uint64_t start, len;
 
 	(void)state;
-	assert_int_equal(reader_data_range(fd, 4096, 10000, &start, &len, &e),
-	    1);
+	assert_int_equal(
+	    reader_data_range(fd, 4096, 10000, &start, &len, &e), 1);
 	assert_int_equal(start, 4096);
 	assert_int_equal(len, 10000 - 4096);
 }
@@ -442,8 +448,8 @@ test_direct_refused_at_open(void **state)
 		struct reader_file *f;
 		struct reader_done d;
 
-		assert_int_equal(reader_open(r, AT_FDCWD, "/proc/version",
-		    "v", &f, &e), 0);
+		assert_int_equal(
+		    reader_open(r, AT_FDCWD, "/proc/version", "v", &f, &e), 0);
 		assert_int_equal(reader_ask(r, f, 0, 4096, NULL, &e), 0);
 		assert_int_equal(reader_next(r, &d, &e), 0);
 		assert_memory_equal(d.data, want, sizeof want);
@@ -457,8 +463,8 @@ static int
 forbid_io_uring(void)
 {
 	struct sock_filter code[] = {
-	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-		offsetof(struct seccomp_data, nr)),
+	    BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -509,8 +515,8 @@ test_io_uring_forbidden(void **state)
 static bool
 run(struct fixture *fx, const char *fmt)
 {
-	SCOPED_FREE char *line = mem_printf("cd %s && (%s) >/dev/null 2>&1",
-	    fx->dir, fmt);
+	SCOPED_FREE char *line =
+	    mem_printf("cd %s && (%s) >/dev/null 2>&1", fx->dir, fmt);
 
 	return system(line) == 0;
 }
@@ -559,7 +565,7 @@ make_bad_file(struct fixture *fx, uint8_t **image)
 			return false;
 	}
 	return run(fx, "umount mnt") && corrupt(fx, *image + BAD_AT) &&
-	    run(fx, "mount -o loop,ro image mnt");
+	       run(fx, "mount -o loop,ro image mnt");
 }
 
 static void
@@ -605,10 +611,8 @@ test_a_bad_block_is_named(void **state)
 		skip();
 	}
 	read_bad(fx, (struct reader_how){.depth = 16}, image);
-	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true},
-	    image);
-	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true},
-	    image);
+	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true}, image);
+	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true}, image);
 	/* Nothing of ours may still hold the file system. */
 	assert_true(run(fx, "umount mnt"));
 }

@@ -110,7 +110,7 @@ test_missing_key_file(void **state)
 	struct err e = ERR_NONE;
 	struct keys k;
 
-	FAILS(-ENOENT, keys_load(&k, path, &e));
+	FAILS(-EKEYREJECTED, keys_load(&k, path, &e));
 	assert_text_has(e.text, path);
 }
 

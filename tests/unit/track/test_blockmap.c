@@ -137,8 +137,8 @@ teardown(void **state)
 static void
 put_file(int dirfd, const char *name, struct span body)
 {
-	SCOPED_FD int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC,
-	    0600);
+	SCOPED_FD int fd =
+	    openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	struct err e = ERR_NONE;
 
 	assert_true(fd >= 0);
@@ -163,8 +163,8 @@ copy_dir(const char *from, const char *to)
 
 		if (de->d_name[0] == '.')
 			continue;
-		assert_int_equal(fs_read_at(dirfd(d), de->d_name, 1 << 24, &b,
-		    &e), 0);
+		assert_int_equal(
+		    fs_read_at(dirfd(d), de->d_name, 1 << 24, &b, &e), 0);
 		put_file(out, de->d_name, buf_span(&b));
 	}
 	close(out);
@@ -173,8 +173,8 @@ copy_dir(const char *from, const char *to)
 
 /* ---- the model ---- */
 
-#define OBJECTS_MAX 24
-#define BLOCKS_MAX 1200
+#define OBJECTS_MAX 16
+#define BLOCKS_MAX 800
 
 struct plain {
 	struct blockmap_object o;
@@ -249,13 +249,12 @@ compare_hashes(struct blockmap *b, const struct plain *p, struct err *e)
 	for (uint64_t at = 0; at < BLOCKS_MAX; at += n) {
 		int rc;
 
-		n = at + 277 < BLOCKS_MAX ? 277
-					  : (unsigned)(BLOCKS_MAX - at);
+		n = at + 277 < BLOCKS_MAX ? 277 : (unsigned)(BLOCKS_MAX - at);
 		rc = blockmap_get(b, o, at, n, got, e);
 		if (rc < 0)
 			return rc;
-		assert_memory_equal(got, p->hash[at],
-		    (size_t)n * BLOCKMAP_HASH_LEN);
+		assert_memory_equal(
+		    got, p->hash[at], (size_t)n * BLOCKMAP_HASH_LEN);
 	}
 	return 0;
 }
@@ -318,8 +317,8 @@ put_random(struct blockmap *b, size_t i, struct plain *p, struct err *e)
 			n = (unsigned)(blocks - at);
 		for (unsigned j = 0; j < n; j++)
 			memset(p->hash[at + j], random() % 4, 16);
-		rc = blockmap_put(b, i, at, n,
-		    (const uint8_t(*)[16])p->hash[at], e);
+		rc = blockmap_put(
+		    b, i, at, n, (const uint8_t(*)[16])p->hash[at], e);
 		if (rc < 0)
 			return rc;
 	}
@@ -337,8 +336,7 @@ resize(struct plain *p, uint64_t size)
 }
 
 static int
-carry_over(struct blockmap *b, struct model *m, struct plain *p,
-    struct err *e)
+carry_over(struct blockmap *b, struct model *m, struct plain *p, struct err *e)
 {
 	const struct blockmap_object *old =
 	    blockmap_find(b, p->o.volume, p->o.ino, p->o.gen);
@@ -459,13 +457,13 @@ test_of_another_job_or_repository(void **state)
 
 	blockmap_close(must_create(f->dir));
 	other.job = "order";
-	assert_int_equal(blockmap_open(&b, f->dir, &other, says, &no, &e),
-	    -ESTALE);
+	assert_int_equal(
+	    blockmap_open(&b, f->dir, &other, says, &no, &e), -ESTALE);
 	assert_non_null(strstr(e.text, "orders"));
 	other = owner;
 	other.repo_id[15]++;
-	assert_int_equal(blockmap_open(&b, f->dir, &other, says, &no, &e),
-	    -ESTALE);
+	assert_int_equal(
+	    blockmap_open(&b, f->dir, &other, says, &no, &e), -ESTALE);
 	assert_non_null(strstr(e.text, "repository"));
 }
 
@@ -533,7 +531,7 @@ test_many_backups(void **state)
 	struct fixture *f = *state;
 	struct blockmap *b = must_create(f->dir);
 
-	for (unsigned seed = 0; seed < 150; seed++) {
+	for (unsigned seed = 0; seed < 100; seed++) {
 		enum fate fate;
 		struct err e = ERR_NONE;
 
@@ -625,8 +623,8 @@ reopen(struct shared *s, const char *dir, int committed, long n)
 		SCOPED_FREE struct model *next = new_model();
 
 		struct model *m = strcmp(blockmap_backup(b), s->from.time)
-		    ? &s->to
-		    : &s->from;
+				      ? &s->to
+				      : &s->from;
 
 		assert_int_equal(update(b, m, next, &e), 0);
 		assert_int_equal(blockmap_commit(b, &e), 0);
@@ -654,7 +652,7 @@ test_stopped_at_every_change(void **state)
 	long n, stops = 0;
 
 	snprintf(work, sizeof work, "%s/work", f->base);
-	for (unsigned seed = 1; seed <= 4; seed++) {
+	for (unsigned seed = 1; seed <= 3; seed++) {
 		int rc = STOPPED;
 
 		srandom(seed);
@@ -755,8 +753,8 @@ flip_all(struct fixture *f, const char *name, size_t stride, int committed,
 		assert_int_equal(fs_pwrite(fd, &bad, 1, i, &e), 0);
 		open_flipped(f->copy, committed > 0, old, new, refused);
 		if (committed < 0)
-			assert_int_equal(fs_pwrite(fd, b.data + i, 1, i, &e),
-			    0);
+			assert_int_equal(
+			    fs_pwrite(fd, b.data + i, 1, i, &e), 0);
 		close(fd);
 	}
 }
@@ -780,7 +778,8 @@ small_map(struct fixture *f, struct model *m)
 		memset(p->hash, (int)m->n + 1, 300 * 16);
 		i = blockmap_add(b, &p->o);
 		assert_int_equal(blockmap_put(b, i, 0, 300,
-		    (const uint8_t(*)[16])p->hash, &e), 0);
+				     (const uint8_t(*)[16])p->hash, &e),
+		    0);
 	}
 	assert_int_equal(blockmap_prepare(b, m->time, &e), 0);
 	assert_int_equal(blockmap_commit(b, &e), 0);
@@ -821,7 +820,8 @@ prepare_small(struct fixture *f, struct model *m, struct model *next)
 		memset(p->hash[7], 9, 16);
 		blockmap_keep(b, blockmap_at(b, i), &p->o);
 		assert_int_equal(blockmap_put(b, i, 7, 1,
-		    (const uint8_t(*)[16])p->hash[7], &e), 0);
+				     (const uint8_t(*)[16])p->hash[7], &e),
+		    0);
 	}
 	assert_int_equal(blockmap_prepare(b, next->time, &e), 0);
 	copy_dir(f->dir, f->copy);
@@ -851,8 +851,8 @@ test_flipped_while_prepared(void **state)
 static void
 test_flipped_while_committing(void **state)
 {
-	static const char *const names[] = {"objects.new", "redo", "objects",
-	    "hashes"};
+	static const char *const names[] = {
+	    "objects.new", "redo", "objects", "hashes"};
 	SCOPED_FREE struct model *m = new_model(), *next = new_model();
 	struct fixture *f = *state;
 	char from[128], to[128];
@@ -889,8 +889,8 @@ test_files_gone_or_cut(void **state)
 		assert_int_equal(try_open(&b, f->copy, 0, &e), -EBADMSG);
 		assert_non_null(strstr(e.text, names[i]));
 		assert_int_equal(unlink(path), 0);
-		assert_int_equal(try_open(&b, f->copy, 0, &e),
-		    i == 0 ? -ENOENT : -ESTALE);
+		assert_int_equal(
+		    try_open(&b, f->copy, 0, &e), i == 0 ? -ENOENT : -ESTALE);
 	}
 	/* While it is open: an error and not a signal. */
 	b = must_open(f->dir, 0);
@@ -937,8 +937,9 @@ test_undecided_stays(void **state)
 	struct blockmap *b;
 
 	prepare_small(f, m, next);
-	assert_int_equal(blockmap_open(&b, f->dir, &owner, cannot_tell, NULL,
-	    &e), -ETIMEDOUT);
+	assert_int_equal(
+	    blockmap_open(&b, f->dir, &owner, cannot_tell, NULL, &e),
+	    -ETIMEDOUT);
 	b = must_open(f->dir, 1);
 	must_equal(b, next);
 	blockmap_close(b);
@@ -959,11 +960,12 @@ test_wrong_use_is_refused(void **state)
 	assert_int_equal(blockmap_begin(b, &e), 0);
 	i = blockmap_keep(b, blockmap_at(b, 0), &m->v[0].o);
 	/* Zeros behind the end are what is there anyway. */
-	assert_int_equal(blockmap_put(b, i, 300, 2, (const uint8_t(*)[16])hash,
-	    &e), 0);
+	assert_int_equal(
+	    blockmap_put(b, i, 300, 2, (const uint8_t(*)[16])hash, &e), 0);
 	hash[1][3] = 1;
-	assert_int_equal(blockmap_put(b, i, 299, 2, (const uint8_t(*)[16])hash,
-	    &e), -EINVAL);
+	assert_int_equal(
+	    blockmap_put(b, i, 299, 2, (const uint8_t(*)[16])hash, &e),
+	    -EINVAL);
 	blockmap_add(b, &m->v[0].o);
 	assert_int_equal(blockmap_prepare(b, "20261122T000009Z", &e), -EINVAL);
 	assert_non_null(strstr(e.text, "twice"));
@@ -990,8 +992,8 @@ commit_one(struct blockmap *b, struct blockmap_object *o, uint64_t put_at,
 		if (blockmap_at(b, k) != old)
 			blockmap_keep(b, blockmap_at(b, k), blockmap_at(b, k));
 	i = old ? blockmap_keep(b, old, o) : blockmap_add(b, o);
-	assert_int_equal(blockmap_put(b, i, put_at, 1,
-	    (const uint8_t(*)[16])hash, &e), 0);
+	assert_int_equal(
+	    blockmap_put(b, i, put_at, 1, (const uint8_t(*)[16])hash, &e), 0);
 	assert_int_equal(blockmap_prepare(b, "20261122T000001Z", &e), 0);
 	if (blockmap_commit(b, &e) < 0)
 		fail_msg("%s", e.text);
@@ -1034,7 +1036,8 @@ test_a_sparse_terabyte_costs_nothing(void **state)
 	assert_hash(b, 1, 2 * blocks - 1, 8);
 	assert_hash(b, 2, 0, 7);
 	for (uint64_t at = 0; blockmap_stored(b, blockmap_find(b, 0, 1, 0), at,
-		 &start, &count, &e) == 1; at = start + count) {
+				  &start, &count, &e) == 1;
+	     at = start + count) {
 		assert_true(start >= at && count > 0);
 		seen += count;
 	}
@@ -1066,20 +1069,29 @@ test_an_append_seldom_moves_the_run(void **state)
 	blockmap_close(b);
 }
 
-/* A run that one object gave up must not show its hashes in the next one's. */
+/*
+ * A run that one object gave up must not show its hashes in the next one's,
+ * even if its pages, against the rule, came back after they were given up (the
+ * giving back is not synced).
+ */
 static void
 test_a_run_used_again_is_clean(void **state)
 {
 	struct blockmap_object o = {.ino = 1, .size = 500 * 4096};
 	struct fixture *f = *state;
 	struct blockmap *b = must_create(f->dir);
+	SCOPED_FD int dirfd = open(f->dir, O_RDONLY | O_DIRECTORY);
+	SCOPED_FD int fd = openat(dirfd, "hashes", O_RDWR);
+	uint8_t stale[8192];
 	struct err e = ERR_NONE;
 
 	commit_one(b, &o, 400, 5);
+	assert_int_equal(fs_pread(fd, stale, sizeof stale, 0, &e), 0);
 	assert_int_equal(blockmap_begin(b, &e), 0);
 	assert_int_equal(blockmap_prepare(b, "20261122T000003Z", &e), 0);
 	assert_int_equal(blockmap_commit(b, &e), 0);
 	assert_int_equal(blockmap_objects(b), 0);
+	assert_int_equal(fs_pwrite(fd, stale, sizeof stale, 0, &e), 0);
 	o.ino = 2;
 	commit_one(b, &o, 3, 6);
 	assert_int_equal(blockmap_find(b, 0, 2, 0)->run_page, 0);
