@@ -11,7 +11,7 @@
 #   make install    into DESTDIR/PREFIX; the tree runs from wherever it lies
 #   make clean      remove build/
 # knobs
-#   VARIANT=release|debug|asan|tsan|cov    how to build
+#   VARIANT=release|debug|asan|tsan|cov|fuzz   how to build
 #   O=DIR           where to build (build)      V=1  show the commands
 #   CC=gcc|clang    CFLAGS, LDFLAGS are added to ours
 #   PREFIX=/usr/local  DESTDIR=            FUZZ_SECONDS=20
@@ -43,6 +43,9 @@ flags_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 flags_tsan := -O1 -g -fsanitize=thread
 flags_cov := -O0 -g --coverage
+# tests/fuzz/run's, with clang
+flags_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -fno-omit-frame-pointer
 ours := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
 	-DNEAP_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow \
 	-Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
@@ -93,7 +96,7 @@ programs := $(B)/neap $(B)/neap-restore \
 inspectors := $(B)/neap-inspect
 
 .PHONY: all deps demo check check-fast lint bench fuzz install clean \
-	unit-programs help
+	unit-programs fuzz-programs help
 all: $(programs) $(inspectors)
 
 help:
@@ -106,7 +109,7 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ours) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 	@$(cmd_json) '$(CURDIR)' '$<' \
-	    '$(CC) $(subst ",\\",$(ours)) -c $<' >$(@:.o=.json)
+	    '$(CC) $(subst ",\\\",$(subst ',,$(ours))) -c $<' >$(@:.o=.json)
 
 # The flags are a dependency: changing them rebuilds.
 define archive
@@ -152,6 +155,17 @@ endef
 $(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
 .SECONDARY:
 
+# Fuzz targets: with libFuzzer (VARIANT=fuzz), or to be fed files.
+fuzz_main := $(if $(filter fuzz,$(VARIANT)),,$(B)/obj/tests/fuzz/replay.o)
+fuzz_libs := hooks conf track snap io store core
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(fuzz_main) $(call lib,$(fuzz_libs))
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(link) $(if $(fuzz_main),,-fsanitize=fuzzer) $^ \
+	    $(call pkg,$(call ext_of,$(fuzz_libs)))
+fuzz-programs: $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/%,\
+	$(wildcard tests/fuzz/fuzz_*.c))
+
 deps:
 	tests/deps
 demo: deps
@@ -167,7 +181,7 @@ bench: deps
 	@$(MAKE) --no-print-directory all
 	tests/bench/run
 fuzz:
-	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
+	O=$(O) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 
 libexec := $(DESTDIR)$(PREFIX)/libexec/neap
 install: all

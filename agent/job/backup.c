@@ -27,7 +27,47 @@ open_store(struct run *r, struct err *e)
 
 	if (rc == 0)
 		rc = store_index(&r->store, e);
+	if (rc == -EBADMSG && r->store.repo != NULL)
+		err_hint(e, "move a damaged file of index/ out of the "
+			    "repository: the next backup finds its chunks in "
+			    "the packs again");
 	return rc;
+}
+
+/*
+ * Packs are immutable and nothing here deletes them, but hands and disks do. A
+ * backup that names a chunk of such a pack cannot be restored, so what is built
+ * upon may not need one: neither the index (it leaves absent packs out) nor the
+ * parent's maps. Once all was stored again, the same absent packs do not matter
+ * to this job any more.
+ */
+static int
+look_at_packs(struct run *r, struct err *e)
+{
+	int rc = index_recover(r->store.index, e);
+	struct index_absent absent;
+	char name[64];
+
+	if (rc < 0)
+		return rc;
+	if (rc > 0)
+		log_notice("job %s: %d packs %s are used", r->job->name, rc,
+		    r->state.interrupted ? "of an interrupted backup"
+					 : "that the index lacked");
+	absent = index_absent(r->store.index);
+	r->absent_mark = absent.mark;
+	if (absent.packs == 0)
+		return 0;
+	pack_name(name, absent.first);
+	log_warn("job %s: repository %s: packs are missing (%llu), such as %s: "
+		 "earlier backups may need them. Bring them back from a copy; "
+		 "`neap-restore check` tells whether a backup is hurt",
+	    r->job->name, r->store.repo->url, (unsigned long long)absent.packs,
+	    name);
+	if (absent.mark != r->state.absent_mark)
+		r->everything_why = mem_printf(
+		    "packs are missing from the repository, such as %s", name);
+	return 0;
 }
 
 /* The block map asks whether the backup of a half-finished update exists. */
@@ -81,7 +121,10 @@ open_blockmap(struct run *r, struct err *e)
 	int rc;
 
 	memcpy(who.repo_id, r->store.keys.repo_id, sizeof who.repo_id);
-	rc = blockmap_open(&r->blockmap, dir, &who, was_committed, r, e);
+	/* Hashes of blocks that are to be stored again are of no use. */
+	rc = r->everything_why != NULL
+		 ? -ENOENT
+		 : blockmap_open(&r->blockmap, dir, &who, was_committed, r, e);
 	if (rc < 0 && rc != -ENOENT) {
 		log_warn("job %s: the block map is of no use (%s): everything "
 			 "is hashed and it is built anew",
@@ -126,6 +169,8 @@ prepare(struct run *r, struct err *e)
 		rc = plan_make(&r->plan, r->conf, r->job, e);
 	if (rc == 0)
 		rc = plan_check(&r->plan, e);
+	if (rc == 0 && !r->how->dry_run)
+		rc = look_at_packs(r, e);
 	if (rc == 0)
 		rc = open_blockmap(r, e);
 	if (rc == 0)
@@ -143,16 +188,6 @@ prepare(struct run *r, struct err *e)
 
 		run_snapshot_name(anchor, r->job->name, r->parent);
 		instant_reap(r, r->parent[0] ? anchor : NULL);
-	}
-	if ((r->state.interrupted || r->parent[0] == '\0') &&
-	    !r->how->dry_run) {
-		rc = index_recover(r->store.index, e);
-		if (rc > 0)
-			log_notice("job %s: %d packs of an interrupted backup "
-				   "are used",
-			    r->job->name, rc);
-		if (rc < 0)
-			return rc;
 	}
 	return r->how->dry_run ? 0 : state_begin(&r->state, e);
 }
@@ -273,6 +308,7 @@ commit(struct run *r, struct err *e)
 		log_warn("job %s: the block map: %s", r->job->name, later.text);
 	instant_reap(r, r->snapshot);
 	r->state.serial++;
+	r->state.absent_mark = r->absent_mark;
 	if (state_save(&r->state, &later) < 0)
 		log_warn("job %s: %s", r->job->name, later.text);
 	return 0;

@@ -33,6 +33,7 @@ struct run {
 	struct map_ref *maps; /* oldest first; grows by the new one */
 	size_t maps_n;
 	struct map_view *previous;
+	uint64_t absent_mark; /* of the packs that are missing now */
 
 	/* the instant */
 	char time[20];

@@ -78,6 +78,7 @@ load(struct state *s)
 	s->rehash_object = (uint64_t)jdoc_int(j, "rehash_object", 0);
 	s->rehash_block = (uint64_t)jdoc_int(j, "rehash_block", 0);
 	s->serial = (uint64_t)jdoc_int(j, "serial", 0);
+	s->absent_mark = (uint64_t)jdoc_int(j, "absent_mark", 0);
 	s->quarantine = member(j, "quarantine");
 	s->quarantine_why = member(j, "quarantine_why");
 	s->quarantine_s = jdoc_int(j, "quarantine_s", 0);
@@ -123,12 +124,13 @@ int
 state_save(struct state *s, struct err *e)
 {
 	SCOPED_JSON json_t *j =
-	    json_pack("{s:I, s:I, s:I, s:I, s:s*, s:s*, s:I}", "last_rehash_s",
-		(json_int_t)s->last_rehash_s, "rehash_object",
+	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:s*, s:s*, s:I}",
+		"last_rehash_s", (json_int_t)s->last_rehash_s, "rehash_object",
 		(json_int_t)s->rehash_object, "rehash_block",
 		(json_int_t)s->rehash_block, "serial", (json_int_t)s->serial,
-		"quarantine", s->quarantine, "quarantine_why",
-		s->quarantine_why, "quarantine_s", (json_int_t)s->quarantine_s);
+		"absent_mark", (json_int_t)s->absent_mark, "quarantine",
+		s->quarantine, "quarantine_why", s->quarantine_why,
+		"quarantine_s", (json_int_t)s->quarantine_s);
 	SCOPED_FREE char *path = state_path(s, "state.json");
 	SCOPED_FREE char *text = jdoc_text(j);
 

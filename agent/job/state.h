@@ -23,6 +23,9 @@ struct state {
 	    last_rehash_s; /* when the rolling re-hash last moved; 0: never */
 	uint64_t rehash_object, rehash_block; /* where it goes on */
 	uint64_t serial;                      /* backups made by this host */
+	/* The packs that were missing when all was last stored without them:
+	 * index_absent's mark. */
+	uint64_t absent_mark;
 	char *quarantine; /* tracker that named too little; or NULL */
 	char *quarantine_why;
 	int64_t quarantine_s;

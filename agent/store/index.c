@@ -188,6 +188,7 @@ index_close(struct index *x)
 	drop_segments(x);
 	free(x->seg);
 	index_ids_free(&x->dead);
+	index_ids_free(&x->absent);
 	index_pending_free(&x->pending);
 	index_pending_free(&x->flushing);
 	pthread_mutex_destroy(&x->flush);
@@ -222,8 +223,46 @@ index_find(struct index *x, const struct chunk_id *id, struct chunk_place *out,
 	if (en != NULL)
 		return 1;
 	pthread_rwlock_rdlock(&x->segs);
-	for (size_t i = 0; rc == 0 && i < x->seg_n; i++)
-		rc = index_segment_find(x->seg[i], id, out, e);
+	for (size_t i = 0; rc == 0 && i < x->seg_n; i++) {
+		struct chunk_place at;
+
+		rc = index_segment_find(x->seg[i], id, &at, e);
+		if (rc > 0 && index_ids_find(&x->absent, at.pack) >= 0)
+			rc = 0;
+		if (rc > 0)
+			*out = at;
+	}
+	pthread_rwlock_unlock(&x->segs);
+	return rc < 0 ? err_wrap(e, "look in the index") : rc;
+}
+
+int
+index_find_nth(struct index *x, const struct chunk_id *id, unsigned nth,
+    struct chunk_place *out, struct err *e)
+{
+	const struct index_entry *en;
+	bool found = false;
+	int rc = 0;
+
+	pthread_mutex_lock(&x->lock);
+	en = find_pending(x, id);
+	if (en != NULL && nth-- == 0) {
+		*out = en->at;
+		found = true;
+	}
+	pthread_mutex_unlock(&x->lock);
+	if (found)
+		return 1;
+	pthread_rwlock_rdlock(&x->segs);
+	for (size_t i = 0; rc == 0 && i < x->seg_n; i++) {
+		struct chunk_place at;
+
+		rc = index_segment_find(x->seg[i], id, &at, e);
+		if (rc > 0 && nth-- > 0)
+			rc = 0;
+		if (rc > 0)
+			*out = at;
+	}
 	pthread_rwlock_unlock(&x->segs);
 	return rc < 0 ? err_wrap(e, "look in the index") : rc;
 }

@@ -78,12 +78,13 @@ int index_decode_place(struct chunk_place *out, uint32_t *pack_number,
 
 /*
  * One new segment out of `pending` (sorted) and the segments given, with `S`
- * entries for the ids in `older` (sorted).
+ * entries for the ids in `older` (sorted). Of two places of a chunk the one
+ * whose pack is in `absent` (sorted) is left out.
  */
 int index_write(struct repo *r, const struct keys *k,
     const struct index_pending *pending, struct index_segment *const *seg,
-    size_t n, const struct index_ids *older, uint8_t id[TABLE_ID_LEN],
-    uint64_t *len, struct err *e);
+    size_t n, const struct index_ids *older, const struct index_ids *absent,
+    uint8_t id[TABLE_ID_LEN], uint64_t *len, struct err *e);
 
 /* ---- the index itself ---- */
 
@@ -95,7 +96,8 @@ struct index {
 	pthread_rwlock_t segs;      /* seg, segs_n; written by a flush only */
 	struct index_segment **seg; /* most chunks first */
 	size_t seg_n, seg_cap;
-	struct index_ids dead; /* files that a segment contains; sorted */
+	struct index_ids dead;   /* files that a segment contains; sorted */
+	struct index_ids absent; /* packs that are not there; sorted; as seg */
 
 	pthread_mutex_t lock; /* pending, flushing */
 	struct index_pending pending, flushing;

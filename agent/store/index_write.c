@@ -17,6 +17,7 @@ struct writing {
 	const struct index_pending *pending;
 	struct index_segment *const *seg;
 	size_t n;
+	const struct index_ids *absent;
 	struct index_ids packs; /* sorted; a position is the new number */
 	uint32_t **renumber;    /* for each segment, old number → new */
 	size_t *renumbers;      /* how many */
@@ -85,6 +86,67 @@ pending_next(void *arg, struct span *key, struct span *value, struct err *e)
 	return 1;
 }
 
+/* ---- segments as sources: without places that are of no use ---- */
+
+struct segment_source {
+	const struct writing *w;
+	size_t i; /* of the segment */
+	struct table_iter *it;
+};
+
+/* Whether a place is in a pack that is not there. */
+static int
+is_absent(const struct writing *w, size_t i, struct span value, struct err *e)
+{
+	struct chunk_place at;
+	uint32_t number;
+	int rc = index_decode_place(&at, &number, value, e);
+
+	if (rc < 0 || number >= w->renumbers[i])
+		return 0; /* put_renumbered says what is wrong */
+	number = w->renumber[i][number];
+	return index_ids_find(w->absent, w->packs.v[number]) >= 0;
+}
+
+/* Whether another of the segments has the chunk in a pack that is there. */
+static int
+is_elsewhere(const struct writing *w, size_t i, struct span key, struct err *e)
+{
+	struct chunk_place at;
+	struct chunk_id id;
+	int rc = 0;
+
+	if (key.len != 1 + sizeof id.b)
+		return 0;
+	memcpy(id.b, (const uint8_t *)key.data + 1, sizeof id.b);
+	for (size_t j = 0; rc == 0 && j < w->n; j++) {
+		if (j == i)
+			continue;
+		rc = index_segment_find(w->seg[j], &id, &at, e);
+		if (rc > 0 && index_ids_find(w->absent, at.pack) >= 0)
+			rc = 0;
+	}
+	return rc;
+}
+
+static int
+segment_next(void *arg, struct span *key, struct span *value, struct err *e)
+{
+	struct segment_source *s = arg;
+	int rc;
+
+	while ((rc = table_iter_next(s->it, key, value, e)) > 0) {
+		if (s->w->absent->n == 0 ||
+		    *(const uint8_t *)key->data != INDEX_TAG_CHUNK ||
+		    !is_absent(s->w, s->i, *value, e))
+			return 1;
+		rc = is_elsewhere(s->w, s->i, *key, e);
+		if (rc <= 0)
+			return rc < 0 ? rc : 1;
+	}
+	return rc;
+}
+
 /* An entry of segment `i` under its pack's new number. */
 static int
 put_renumbered(struct writing *w, size_t i, struct span key, struct span value,
@@ -132,21 +194,21 @@ static int
 merge_chunks(struct writing *w, struct err *e)
 {
 	SCOPED_FREE struct table_source *src = mem_array(w->n + 1, sizeof *src);
-	SCOPED_FREE struct table_iter **it =
-	    mem_array(w->n + 1, sizeof(struct table_iter *));
+	SCOPED_FREE struct segment_source *of = mem_array(w->n + 1, sizeof *of);
 	struct table_merge *m;
 	int rc;
 
 	for (size_t i = 0; i < w->n; i++) {
-		it[i] = table_iter_new(w->seg[i]->table);
-		src[i] = table_iter_source(it[i]);
+		of[i] = (struct segment_source){
+		    w, i, table_iter_new(w->seg[i]->table)};
+		src[i] = (struct table_source){segment_next, &of[i]};
 	}
 	src[w->n] = (struct table_source){pending_next, w};
 	m = table_merge_new(src, w->n + 1);
 	rc = put_chunks(w, m, e);
 	table_merge_free(m);
 	for (size_t i = 0; i < w->n; i++)
-		table_iter_free(it[i]);
+		table_iter_free(of[i].it);
 	return rc;
 }
 
@@ -183,10 +245,11 @@ put_older(struct writing *w, const struct index_ids *older, struct err *e)
 int
 index_write(struct repo *r, const struct keys *k,
     const struct index_pending *pending, struct index_segment *const *seg,
-    size_t n, const struct index_ids *older, uint8_t id[TABLE_ID_LEN],
-    uint64_t *len, struct err *e)
+    size_t n, const struct index_ids *older, const struct index_ids *absent,
+    uint8_t id[TABLE_ID_LEN], uint64_t *len, struct err *e)
 {
-	struct writing w = {.pending = pending, .seg = seg, .n = n};
+	struct writing w = {
+	    .pending = pending, .seg = seg, .n = n, .absent = absent};
 	int rc;
 
 	w.renumber = mem_array(n, sizeof(uint32_t *));

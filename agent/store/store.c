@@ -172,20 +172,32 @@ int
 store_chunk(struct store *s, const struct chunk_id *id, uint8_t *to,
     unsigned *blocks, struct err *e)
 {
+	struct err first = ERR_NONE;
 	struct chunk_place at;
 	char hex[65];
-	int rc = index_find(s->index, id, &at, e);
+	int rc;
 
-	if (rc == 0) {
-		bytes_hex(hex, id->b, sizeof id->b);
-		return err_set(e, -ENOENT,
-		    "repository %s: chunk %s is not in the index", s->repo->url,
-		    hex);
-	}
-	if (rc > 0)
+	/* Two hosts may have stored it, or one again when its pack was gone:
+	 * any whole copy will do. */
+	for (unsigned n = 0;; n++) {
+		rc = index_find_nth(s->index, id, n, &at, e);
+		if (rc <= 0)
+			break;
 		rc = pack_reader_get(s->packs, id, &at, to, e);
+		if (rc == 0) {
+			*blocks = at.blocks;
+			return 0;
+		}
+		if (first.code == 0)
+			err_copy(&first, e);
+	}
+	if (first.code < 0)
+		return err_copy(e, &first);
 	if (rc < 0)
 		return rc;
-	*blocks = at.blocks;
-	return 0;
+	bytes_hex(hex, id->b, sizeof id->b);
+	err_set(e, -ENOENT, "repository %s: chunk %s is not in the index",
+	    s->repo->url, hex);
+	return err_hint(e, "if only the index is damaged, the next `neap "
+			   "backup` finds it in the packs again");
 }

@@ -92,6 +92,7 @@ struct blockmap_pages {
 	const char *dir;
 	const uint8_t *secret;
 	struct blockmap_slot *slot;
+	uint64_t last; /* read */
 };
 
 void blockmap_pages_init(

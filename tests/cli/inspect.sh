@@ -62,8 +62,9 @@ status 0 inspect --json --list "$map"
 names=$(python3 -c '
 import json, sys
 rows = json.load(sys.stdin)[0]["list"]
-print(sorted(r.get("name_hex", r["name"]) for r in rows if "folder" in r)[-5:])' <<<"$out")
-is "$names" "['again', 'data', 'link', 'noise', 'numbers']" "--json --list has the names of a map"
+names = {r["name"] for r in rows if "folder" in r}
+print({"again", "data", "link", "noise", "numbers"} <= names)' <<<"$out")
+is "$names" True "--json --list has the names of a map"
 like "$out" '*"name_hex": "62656c6c07ff"*' "and bytes that are no text in hex"
 like "$out" '*"target": "nowhere"*' "and what a link points to"
 status 0 inspect --list "$map"

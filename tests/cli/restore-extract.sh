@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Extract: whole, in part, in place; what it refuses; what damage looks like.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_cmd python3
 need_built neap

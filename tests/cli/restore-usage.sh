@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # neap-restore as it is called wrongly, and its help.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_built neap-restore
 neap_tmp

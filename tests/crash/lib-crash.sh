@@ -183,9 +183,11 @@ while True:
     time.sleep(.004)
 PY
     writer=$!
-    on_exit kill "$writer"
+    on_exit stop_writer
 }
 stop_writer() {
+    [ -n "$writer" ] || return 0
     kill "$writer"
     wait "$writer" 2>/dev/null
+    writer=
 }

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The read-only mount: the same tree, for many readers at once; damage, busy
 # folders, and a server that is killed.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_root
 need_cmd fusermount3 rsync python3 setfattr
@@ -77,7 +79,7 @@ status 1 restore mount docs/latest "$tmp/nowhere"
 like "$err" "*$tmp/nowhere*" "a folder that is not there is named"
 status 5 "$NEAP_BUILD/neap-restore" -r "$tmp/repo" --key "$tmp/host.key" mount docs/latest "$tmp/mnt"
 
-for pack in $(find "$tmp/repo/packs" -type f); do
+for pack in "$tmp"/repo/packs/*/*; do
     chmod u+w "$pack"
     printf 'damage' | dd of="$pack" bs=1 seek=3000 conv=notrunc status=none
 done

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Law 9: a copy that is brought to life reaches no live data, no network and no
 # process of the host, and nothing of it is left, however the check ends.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_root
 need_cmd fusermount3 mkfs.btrfs

@@ -3,6 +3,8 @@
 # The writable mount against a plain folder: random operations of every kind,
 # each with the same result and error in both; cached pages are dropped before
 # each comparison, so that what was written comes back from the scratch.
+# tmp, out and err come from the library.
+# shellcheck disable=SC2154
 . "$(dirname "$0")/../lib.sh"
 need_root
 need_cmd fusermount3 python3

@@ -24,6 +24,17 @@
 #include "agent/core/mem.h"
 #include "kmod-free/io/reader.h"
 
+/* The reader's second look at a read is a pread: count them. */
+static unsigned long preads;
+ssize_t pread64(int fd, void *p, size_t n, off64_t off);
+
+ssize_t
+pread64(int fd, void *p, size_t n, off64_t off)
+{
+	preads++;
+	return syscall(SYS_pread64, fd, p, n, off);
+}
+
 struct fixture {
 	char dir[64];
 	int dirfd;
@@ -179,6 +190,30 @@ test_uring_reads_what_is_there(void **state)
 	sweep(*state, (struct reader_how){.depth = 64, .unit = 131072});
 	sweep(*state, (struct reader_how){.depth = 3, .unit = 8192});
 	sweep(*state, (struct reader_how){.depth = 1, .unit = 65536});
+}
+
+/* A fault of ours in the ring's use would else only show as slowness. */
+static void
+test_uring_needs_no_second_look(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 1000001, 12);
+	struct reader *r = reader((struct reader_how){.depth = 16});
+	struct reader_file *a = file(r, fx, "f");
+	struct reader_file *b = file(r, fx, "f");
+
+	if (reader_notice(r) != NULL) {
+		print_message("skip: %s\n", reader_notice(r));
+		reader_free(r);
+		skip();
+	}
+	preads = 0;
+	random_reads(r, a, 131072, image, 1000001, 200);
+	random_reads(r, b, 131072, image, 1000001, 200);
+	assert_int_equal(preads, 0);
+	reader_close(a);
+	reader_close(b);
+	reader_free(r);
 }
 
 static void
@@ -458,6 +493,37 @@ test_direct_refused_at_open(void **state)
 	}
 }
 
+/* O_NOATIME is for the owner and root only. */
+static void
+test_a_file_of_another_user(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 500001, 12);
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0) {
+		print_message("skip: needs root\n");
+		skip();
+	}
+	assert_int_equal(chmod(fx->dir, 0755), 0);
+	assert_int_equal(fchmodat(fx->dirfd, "f", 0644, 0), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct reader_file *f;
+		struct reader *r;
+
+		if (setuid(65534) < 0)
+			_exit(1);
+		r = reader((struct reader_how){.depth = 8});
+		f = file(r, fx, "f");
+		random_reads(r, f, 131072, image, 500001, 50);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 /* As Docker's default profile does. */
 static int
 forbid_io_uring(void)
@@ -624,6 +690,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_uring_reads_what_is_there),
+	    T(test_uring_needs_no_second_look),
 	    T(test_pread_reads_what_is_there),
 	    T(test_buffered_reads_what_is_there),
 	    T(test_fallback_says_so),
@@ -637,6 +704,7 @@ main(void)
 	    T(test_no_seek_data_means_all_is_data),
 	    T(test_physical_is_in_order),
 	    T(test_direct_refused_at_open),
+	    T(test_a_file_of_another_user),
 	    T(test_io_uring_forbidden),
 	    T(test_a_bad_block_is_named),
 	};

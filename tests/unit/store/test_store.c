@@ -133,7 +133,7 @@ test_missing_key(void **state)
 	FAILS(-EKEYREJECTED, open_with(&f, NULL, NULL, &e));
 	FAILS(-EKEYREJECTED, open_with(&f, NULL, "no slots here", &e));
 	assert_int_equal(unlink(f.host), 0);
-	FAILS(-ENOENT, open_with(&f, f.host, NULL, &e));
+	FAILS(-EKEYREJECTED, open_with(&f, f.host, NULL, &e));
 	assert_text_has(e.text, f.host);
 	end(&f);
 }

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -45,6 +46,7 @@ step(void)
 }
 
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t off);
+ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t off);
 int fallocate64(int fd, int mode, off64_t off, off64_t len);
 int ftruncate64(int fd, off64_t len) __attribute__((nothrow));
 
@@ -52,6 +54,12 @@ ssize_t
 pwrite64(int fd, const void *p, size_t n, off64_t off)
 {
 	return step() < 0 ? -1 : syscall(SYS_pwrite64, fd, p, n, off);
+}
+
+ssize_t
+pwritev64(int fd, const struct iovec *v, int n, off64_t off)
+{
+	return step() < 0 ? -1 : syscall(SYS_pwritev, fd, v, n, off, 0);
 }
 
 int
