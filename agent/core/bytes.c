@@ -50,7 +50,8 @@ buf_room(struct buf *b, size_t n)
 		b->data = mem_grow(b->data, want, 1);
 		b->cap = want;
 	}
-	return b->data + b->len;
+	/* No room in an empty one: NULL + 0 is undefined before C23. */
+	return b->data == NULL ? NULL : b->data + b->len;
 }
 
 void

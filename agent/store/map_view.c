@@ -25,6 +25,9 @@ map_view_open(struct map_view **out, struct repo *r, const struct keys *k,
 	struct table **t;
 	int rc = map_open_tables(&t, r, k, maps, n, e);
 
+	/* A record names it and it is not there: that is damage. */
+	if (rc == -ENOENT)
+		e->code = rc = -EBADMSG;
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < n; i++)

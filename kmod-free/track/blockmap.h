@@ -97,6 +97,8 @@ int blockmap_put(struct blockmap *b, size_t i, uint64_t block, unsigned count,
     const uint8_t (*hash)[BLOCKMAP_HASH_LEN], struct err *e);
 /* Everything of the update on disk, beside the old state. */
 int blockmap_prepare(struct blockmap *b, const char *time, struct err *e);
+/* The backup is committed by now: a failure costs the map, not the backup.
+ * Close it; the next open finishes the commit or says that it is lost. */
 int blockmap_commit(struct blockmap *b, struct err *e);
 void blockmap_abandon(struct blockmap *b);
 

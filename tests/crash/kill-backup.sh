@@ -64,7 +64,6 @@ l = json.loads(sys.argv[1]); print(len(l), sum("error" in b for b in l))' "$all"
     }
     same_as_snapshot && clean
 }
-count() { neap --json list docs | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
 
 committed=0
 for ((i = 1; i <= rounds; i++)); do
@@ -82,50 +81,70 @@ what="$rounds kills within $run_ms ms, $committed of them after the record" ok [
 stop_writer
 [ $((i - 1)) = "$rounds" ] || done_testing
 
-# ---- content that stands still: what a killed run stored is used ----
-more() { head -c 4000000 /dev/urandom >"$data/more$1"; }
-# Kill as soon as there is one more file of this kind than before.
-kill_when() { # KIND; 1: the backup was quicker
-    python3 - "$1" "$tmp" "$NEAP" <<'PY'
-import os, signal, subprocess, sys
-kind, tmp, neap = sys.argv[1:]
-def count(dirs): # of plain folders; one that is not there yet has nothing
-    n = 0
-    for d in dirs:
-        try: n += len(os.listdir(d))
-        except FileNotFoundError: pass
-    return n
-folders = {"pack": [f"{tmp}/repo/packs/{i:02x}" for i in range(256)],
-           "index": [f"{tmp}/repo/index"], "map": [f"{tmp}/repo/maps"],
-           "record": [f"{tmp}/repo/backups/docs"],
-           "snapshot": [d.path for d in os.scandir(f"{tmp}/top/neap-snapshots")],
-           "run": [f"{tmp}/state/jobs/docs"], "prepared": [f"{tmp}/state/jobs/docs/blockmap"]}[kind]
-n = count(folders)
-p = subprocess.Popen([neap, "-q", "-c", f"{tmp}/neap.yaml", "backup", "docs"],
-                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-while count(folders) <= n and p.poll() is None: pass
-p.kill()
-sys.exit(p.wait() != -signal.SIGKILL)
-PY
+# ---- at each kind of call that makes something durable ----
+interpose
+change() { # the same of each kind, and 2 MB that are new
+    rm -f "$data"/d0/gone* "$data"/d1/moved*
+    head -c 2000000 /dev/urandom >"$data/more"
+    head -c 9000 /dev/urandom >"$data/d0/gone$1"
+    head -c 9000 /dev/urandom >"$data/d1/moved$1"
+    head -c 5000 /dev/urandom | dd of="$data/d2/f2" bs=1 seek=$((RANDOM * 4)) conv=notrunc status=none
 }
-for stage in run snapshot pack index map prepared record; do
-    for try in 1 2 3 ""; do
-        [ -n "$try" ] || break
-        more "$stage$try"
-        n=$(count)
-        before=$(du -sb "$tmp/repo/packs" | cut -f1)
-        kill_when "$stage" || continue
-        stored=$(($(du -sb "$tmp/repo/packs" | cut -f1) - before))
-        after_kill "$n"
-        is "$?${why:+ $why}" 0 "killed after its first $stage: all is well"
-        new=$(field new_bytes)
-        case $stage in
-        run | snapshot) ;;
-        *) what="and of $stored bytes stored, the next run has only $new new" \
-            ok [ $((stored + new)) -lt 4200000 ] ;;
-        esac
-        break
-    done
-    [ -n "$try" ] || diag "too quick to be caught at its first $stage"
+die_at() { # VAR=VALUE…; the backup dies by the signal
+    crashing "$@" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1
+    [ $? = 137 ]
+}
+killed_at() { # NAME VAR=VALUE…
+    local name=$1 n before stored
+    shift
+    change "$RANDOM"
+    n=$(count)
+    before=$(du -sb "$tmp/repo/packs" | cut -f1)
+    if ! die_at "$@"; then
+        is "not killed: $(cat "$tmp/killed.log")" "" "$name"
+        return
+    fi
+    stored=$(($(du -sb "$tmp/repo/packs" | cut -f1) - before))
+    after_kill "$n"
+    is "$?${why:+ $why}" 0 "$name: all is well"
+    # Whole packs that were stored are used, not stored again.
+    stored=$((stored + $(field new_bytes)))
+    [ "$stored" -lt 2500000 ] || is "$stored bytes were stored in all" "" "$name"
+}
+
+killed_at "before the snapshot" CRASH_ON="ioctl snapshot"
+killed_at "after the snapshot" CRASH_ON="ioctl snapshot" CRASH_AFTER=1
+killed_at "before the first pack" CRASH_ON="linkat packs/"
+killed_at "after the first pack" CRASH_ON="linkat packs/" CRASH_AFTER=1
+killed_at "before the index" CRASH_ON="linkat index/"
+killed_at "after the index" CRASH_ON="linkat index/" CRASH_AFTER=1
+killed_at "before the map" CRASH_ON="linkat maps/"
+killed_at "after the map" CRASH_ON="linkat maps/" CRASH_AFTER=1
+killed_at "the block map half prepared" CRASH_ON="renameat objects.new" CRASH_AFTER=1
+killed_at "the block map prepared" CRASH_ON="renameat redo.new" CRASH_AFTER=1
+killed_at "before the record" CRASH_ON="linkat backups/"
+killed_at "after the record" CRASH_ON="linkat backups/" CRASH_AFTER=1
+killed_at "the block map's commit begun" CRASH_ON="renameat redo
+" CRASH_AFTER=1
+killed_at "a page of the block map torn" CRASH_ON="pwrite "
+killed_at "the block map's pages written" CRASH_ON="fdatasync "
+killed_at "the block map's table about to be put" CRASH_ON="renameat objects
+"
+killed_at "before the old snapshot goes" CRASH_ON="ioctl remove"
+killed_at "after the old snapshot went" CRASH_ON="ioctl remove" CRASH_AFTER=1
+
+# And at any of them: CRASH_CALLS=all tries every one (minutes).
+change 0
+rm -f "$tmp/calls"
+crashing CRASH_LOG="$tmp/calls" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >/dev/null
+calls=$(wc -l <"$tmp/calls")
+diag "$calls calls in a backup: $(cut -d' ' -f1 "$tmp/calls" | sort | uniq -c | tr -s ' \n' ' ')"
+if [ "${CRASH_CALLS:-}" = all ]; then
+    list=$(seq "$calls")
+else
+    list=$(for ((i = 0; i < ${CRASH_CALLS:-8}; i++)); do pick "$calls" && echo $((picked + 1)); done)
+fi
+for k in $list; do
+    killed_at "at call $k ($(sed -n "${k}p" "$tmp/calls" | sed "s|$tmp/||"))" CRASH_AT="$k"
 done
 done_testing

@@ -14,6 +14,9 @@
 #   clean                no process, mount, loop device or temporary file of ours
 #                        that was not there when crash_job ended ($why)
 #   now_ms, pick N       a clock; a number from 0 to N - 1 out of $seed
+#   interpose            builds $crash_so; `crashing VAR=VALUE… CMD` runs CMD under
+#                        it (interpose.c says which)
+#   count                of the backups of docs
 NEAP=$NEAP_BUILD/neap
 RESTORE=$NEAP_BUILD/neap-restore
 seed=${CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
@@ -73,6 +76,15 @@ remember() {
     mounts_before=$(grep -F "$tmp" /proc/self/mountinfo)
     loops_before=$(losetup -n -O BACK-FILE | grep -cF "$tmp")
 }
+
+interpose() {
+    need_cmd cc
+    crash_so=$tmp/interpose.so
+    cc -D_GNU_SOURCE -shared -fPIC -O1 -o "$crash_so" \
+        "$NEAP_TOP/tests/crash/interpose.c" -ldl || exit 1
+}
+crashing() { env LD_PRELOAD="$crash_so" CRASH_PROGRAM=neap "$@"; }
+count() { neap --json list docs | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
 
 held() {
     local p

@@ -4,6 +4,9 @@
  * each of them. scrypt is played, since what it costs is all that it does.
  */
 #include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,22 +16,27 @@
 #include "agent/store/neap_json.h"
 #include "tests/fuzz/fuzz.h"
 
-int EVP_PBE_scrypt(const char *pass, size_t passlen, const unsigned char *salt,
-    size_t saltlen, uint64_t n, uint64_t r, uint64_t p, uint64_t maxmem,
-    unsigned char *key, size_t keylen);
+static uint64_t
+number(const OSSL_PARAM params[], const char *name)
+{
+	const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, name);
+	uint64_t v = 0;
+
+	MUST(p != NULL && OSSL_PARAM_get_uint64(p, &v) == 1);
+	return v;
+}
 
 int
-EVP_PBE_scrypt(const char *pass, size_t passlen, const unsigned char *salt,
-    size_t saltlen, uint64_t n, uint64_t r, uint64_t p, uint64_t maxmem,
-    unsigned char *key, size_t keylen)
+EVP_KDF_derive(EVP_KDF_CTX *c, unsigned char *key, size_t keylen,
+    const OSSL_PARAM params[])
 {
-	(void)pass;
-	(void)passlen;
-	(void)salt;
-	(void)saltlen;
-	(void)maxmem;
+	uint64_t n = number(params, OSSL_KDF_PARAM_SCRYPT_N);
+	uint64_t r = number(params, OSSL_KDF_PARAM_SCRYPT_R);
+
+	(void)c;
 	/* 4 GiB at most, whatever a stranger's slot asks for. */
-	MUST(n <= 1u << 20 && r >= 1 && r <= 32 && p >= 1 && p <= 16);
+	MUST(n <= 1u << 20 && r >= 1 && r <= 32);
+	MUST(number(params, OSSL_KDF_PARAM_SCRYPT_P) <= 16);
 	memset(key, 7, keylen);
 	return 1;
 }

@@ -53,7 +53,7 @@ position_lsn(json_t **position, PGconn *c, struct err *e)
 int
 position_add_durable(json_t *position, PGconn *c, struct err *e)
 {
-	char lsn[CONN_TEXT], xid[CONN_TEXT];
+	char lsn[CONN_TEXT], done[CONN_TEXT];
 
 	/* Read first, then flush past it: an insert position is the edge of
 	 * a record, and the flush of a later commit covers it. The flush
@@ -61,9 +61,13 @@ position_add_durable(json_t *position, PGconn *c, struct err *e)
 	if (conn_value(c, lsn, "SELECT " LSN_SQL, e) < 0)
 		return e->code;
 	if (strcmp(jdoc_str(position, "role", ""), "primary") == 0) {
-		/* Not "on": that may wait for a standby that is away. */
+		/* Not "on": that may wait for a standby that is away. And a
+		 * transaction that wrote nothing is not flushed at its
+		 * commit, whatever its number: so it writes a message. */
 		if (conn_do(c, "SET synchronous_commit = 'local'", e) < 0 ||
-		    conn_value(c, xid, "SELECT txid_current()", e) < 0)
+		    conn_value(c, done,
+			"SELECT pg_logical_emit_message(true, 'neap', '')",
+			e) < 0)
 			return e->code;
 	}
 	if (lsn[0] != '\0')

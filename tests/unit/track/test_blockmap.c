@@ -1113,6 +1113,86 @@ test_a_run_used_again_is_clean(void **state)
 	blockmap_close(b);
 }
 
+/* `fill` says for each block of which byte its hash consists. */
+static void
+check_big(
+    struct blockmap *b, uint64_t ino, const uint8_t *fill, uint64_t blocks)
+{
+	const struct blockmap_object *o = blockmap_find(b, 0, ino, 0);
+	uint8_t got[1000][16], want[16];
+	struct err e = ERR_NONE;
+
+	for (uint64_t at = 0; at < blocks; at += MEM_COUNT(got)) {
+		if (blockmap_get(b, o, at, MEM_COUNT(got), got, &e) < 0)
+			fail_msg("%s", e.text);
+		for (uint64_t k = 0; k < MEM_COUNT(got); k++) {
+			uint64_t n = at + k;
+
+			memset(want, n < blocks ? fill[n] : 0, sizeof want);
+			assert_memory_equal(got[k], want, sizeof want);
+		}
+	}
+}
+
+static void
+put_big(struct blockmap *b, size_t i, uint8_t *fill, uint64_t blocks)
+{
+	uint8_t hash[3][16];
+	struct err e = ERR_NONE;
+
+	for (int k = 0; k < 4000; k++) {
+		unsigned n = 1 + (unsigned)random() % 3;
+		uint64_t at = (uint64_t)random() % (blocks - 3);
+
+		memset(fill + at, (int)random() % 200, n);
+		for (unsigned j = 0; j < n; j++)
+			memset(hash[j], fill[at + j], 16);
+		assert_int_equal(
+		    blockmap_put(b, i, at, n, (const uint8_t(*)[16])hash, &e),
+		    0);
+	}
+}
+
+/* Random order over two objects: pages take each other's place in the cache,
+ * go out before the end of the commit and come back. */
+static void
+test_more_pages_than_are_cached(void **state)
+{
+	const uint64_t blocks[4] = {150000, 250000, 400000, 300000};
+	uint8_t *fill[2] = {mem_new(400000), mem_new(400000)};
+	struct fixture *f = *state;
+	struct blockmap *b = must_create(f->dir);
+	struct err e = ERR_NONE;
+
+	srandom(5);
+	for (int round = 0; round < 4; round++) {
+		assert_int_equal(blockmap_begin(b, &e), 0);
+		for (uint64_t k = 0; k < 2; k++) {
+			struct blockmap_object o = {
+			    .ino = k, .size = blocks[round] * 4096};
+			const struct blockmap_object *old =
+			    blockmap_find(b, 0, k, 0);
+			size_t i = old ? blockmap_keep(b, old, &o)
+				       : blockmap_add(b, &o);
+
+			put_big(b, i, fill[k], blocks[round]);
+		}
+		assert_int_equal(
+		    blockmap_prepare(b, "20261122T000001Z", &e), 0);
+		if (blockmap_commit(b, &e) < 0)
+			fail_msg("%s", e.text);
+		check_big(b, 1, fill[1], blocks[round]);
+		check_big(b, 0, fill[0], blocks[round]);
+	}
+	blockmap_close(b);
+	b = must_open(f->dir, 1);
+	check_big(b, 0, fill[0], blocks[3]);
+	check_big(b, 1, fill[1], blocks[3]);
+	blockmap_close(b);
+	free(fill[0]);
+	free(fill[1]);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -1136,6 +1216,7 @@ main(void)
 	    T(test_a_sparse_terabyte_costs_nothing),
 	    T(test_an_append_seldom_moves_the_run),
 	    T(test_a_run_used_again_is_clean),
+	    T(test_more_pages_than_are_cached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
