@@ -64,21 +64,69 @@ look_at_packs(struct run *r, struct err *e)
 		 "`neap-restore check` tells whether a backup is hurt",
 	    r->job->name, r->store.repo->url, (unsigned long long)absent.packs,
 	    name);
-	if (absent.mark != r->state.absent_mark)
+	if (absent.mark != r->state.absent_mark && r->everything_why == NULL)
 		r->everything_why = mem_printf(
 		    "packs are missing from the repository, such as %s", name);
 	return 0;
 }
 
+/*
+ * A block map belongs to the content of one backup, so it remembers more of it
+ * than the time: "TIME.MAP", where MAP begins the id of the newest of its maps.
+ * Another host of the same name (a clone) can commit a backup of the very same
+ * second, and a record must not vouch for hashes of something else. Where
+ * nothing changed, both may have the same maps: then the content is the same.
+ */
+static void
+chain_name(char out[RUN_CHAIN_MAX], const char *time,
+    const struct map_ref *maps, size_t n)
+{
+	char hex[13];
+
+	bytes_hex(hex, maps[n - 1].id, 6);
+	snprintf(out, RUN_CHAIN_MAX, "%.*s.%s", CLOCK_NAME_LEN, time, hex);
+}
+
+/* The record and maps of the backup that a block map's name means. -ENOENT:
+ * there is none, or the one of that time has another content. */
+static int
+get_chain(struct run *r, const char *chain, json_t **record,
+    struct map_ref **maps, size_t *n, struct err *e)
+{
+	SCOPED_FREE char *time = mem_strn(chain, strcspn(chain, "."));
+	SCOPED_JSON json_t *doc = NULL;
+	SCOPED_FREE struct map_ref *v = NULL;
+	char is[RUN_CHAIN_MAX];
+	size_t count;
+	int rc = catalog_get(
+	    r->store.repo, &r->store.keys, r->job->name, time, &doc, e);
+
+	if (rc == 0)
+		rc = catalog_maps(doc, &v, &count, e);
+	if (rc < 0)
+		return rc;
+	chain_name(is, time, v, count);
+	if (strcmp(is, chain) != 0)
+		return err_set(e, -ENOENT,
+		    "the backup %s/%s in the repository was made by another "
+		    "host or run",
+		    r->job->name, time);
+	*record = TAKE(doc);
+	*maps = TAKE(v);
+	*n = count;
+	return 0;
+}
+
 /* The block map asks whether the backup of a half-finished update exists. */
 static int
-was_committed(void *arg, const char *time)
+was_committed(void *arg, const char *chain)
 {
 	struct run *r = arg;
 	SCOPED_JSON json_t *record = NULL;
+	SCOPED_FREE struct map_ref *maps = NULL;
 	struct err e = ERR_NONE;
-	int rc = catalog_get(
-	    r->store.repo, &r->store.keys, r->job->name, time, &record, &e);
+	size_t n;
+	int rc = get_chain(r, chain, &record, &maps, &n, &e);
 
 	if (rc == 0)
 		return 1;
@@ -89,25 +137,23 @@ was_committed(void *arg, const char *time)
 static int
 open_parent(struct run *r, struct err *e)
 {
-	const char *time = blockmap_backup(r->blockmap);
+	const char *chain = blockmap_backup(r->blockmap);
 	int rc;
 
-	if (time[0] == '\0')
+	if (chain[0] == '\0')
 		return 0;
-	rc = catalog_get(r->store.repo, &r->store.keys, r->job->name, time,
-	    &r->parent_record, e);
-	if (rc == 0)
-		rc = catalog_maps(r->parent_record, &r->maps, &r->maps_n, e);
+	rc = get_chain(r, chain, &r->parent_record, &r->maps, &r->maps_n, e);
 	if (rc == 0)
 		rc = map_view_open(&r->previous, r->store.repo, &r->store.keys,
 		    r->maps, r->maps_n, e);
 	if (rc == 0) {
-		snprintf(r->parent, sizeof r->parent, "%s", time);
+		snprintf(r->parent, sizeof r->parent, "%.*s",
+		    (int)strcspn(chain, "."), chain);
 		return 0;
 	}
-	log_warn("job %s: the last backup %s cannot be built upon (%s): "
+	log_warn("job %s: the last backup %.16s cannot be built upon (%s): "
 		 "everything is hashed and a new base map written",
-	    r->job->name, time, e->text);
+	    r->job->name, chain, e->text);
 	r->everything_why = mem_printf("the last backup: %s", e->text);
 	r->maps_n = 0;
 	return err_clear(e);
@@ -209,6 +255,16 @@ open_update(struct run *r, struct err *e)
 	return rc;
 }
 
+/*
+ * Damage of what the last backup left, its block map or its maps, is no damage
+ * of this one: -ESTALE, and the run starts over without it.
+ */
+static int
+doubt(int rc, struct err *e)
+{
+	return rc == -EBADMSG ? (e->code = -ESTALE) : rc;
+}
+
 static int
 find_changes(struct run *r, struct err *e)
 {
@@ -221,10 +277,10 @@ find_changes(struct run *r, struct err *e)
 	if (rc == 0)
 		rc = sweep_new(&r->sweep, &r->tree, true, e);
 	if (rc < 0)
-		return rc;
+		return doubt(rc, e);
 	if (sweep_notice(r->sweep) != NULL)
 		log_notice("job %s: %s", r->job->name, sweep_notice(r->sweep));
-	return change_check(r, e);
+	return doubt(change_check(r, e), e);
 }
 
 static int
@@ -277,7 +333,7 @@ write_maps(struct run *r, struct err *e)
 	r->map_bytes += now[r->maps_n++].len;
 	rc = map_compact(
 	    r->store.repo, &r->store.keys, now, &r->maps_n, &r->map_bytes, e);
-	return rc < 0 ? rc : repo_sync(r->store.repo, e);
+	return rc < 0 ? doubt(rc, e) : repo_sync(r->store.repo, e);
 }
 
 /*
@@ -289,8 +345,11 @@ commit(struct run *r, struct err *e)
 {
 	SCOPED_JSON json_t *record = NULL;
 	struct err later = ERR_NONE;
-	int rc = blockmap_prepare(r->blockmap, r->time, e);
+	char chain[RUN_CHAIN_MAX];
+	int rc;
 
+	chain_name(chain, r->time, r->maps, r->maps_n);
+	rc = blockmap_prepare(r->blockmap, chain, e);
 	if (rc == 0)
 		rc = stop_check(e);
 	if (rc < 0)
@@ -392,6 +451,28 @@ run_fini(struct run *r)
 	state_close(&r->state);
 }
 
+/* Once more, with nothing of the last backup but its chunks. */
+static void
+start_over(struct run *r, const struct err *e)
+{
+	struct run fresh = {.conf = r->conf,
+	    .job = r->job,
+	    .how = r->how,
+	    .started_ms = r->started_ms,
+	    .level = "unproven",
+	    .tracker = "scan"};
+
+	log_progress_end();
+	log_warn("job %s: what the last backup left is damaged (%s): "
+		 "everything is hashed, and it is built anew",
+	    r->job->name, e->text);
+	fresh.state.lock_fd = -1;
+	fresh.everything_why = mem_str(e->text);
+	instant_undo(r);
+	run_fini(r);
+	*r = fresh;
+}
+
 int
 backup_run(const struct conf *c, const struct conf_job *j,
     const struct backup_how *how, json_t **result, struct err *e)
@@ -407,6 +488,10 @@ backup_run(const struct conf *c, const struct conf_job *j,
 
 	r.state.lock_fd = -1;
 	rc = work(&r, e);
+	if (rc == -ESTALE) {
+		start_over(&r, e);
+		rc = work(&r, e);
+	}
 	log_progress_end();
 	/* The snapshot of a backup that is not there is of no use. */
 	if (rc < 0 || how->dry_run)

@@ -44,6 +44,13 @@ copy_chunk_done(void *arg, const struct ingest_chunk *c, struct err *e)
 
 /* ---- blocks that were read --------------------------------------------------- */
 
+/* A torn block map: -ESTALE, for the run to start over without it. */
+static int
+doubt(int rc, struct err *e)
+{
+	return rc == -EBADMSG ? (e->code = -ESTALE) : rc;
+}
+
 /* Old content of `count` blocks of a file: zeros where it is new. */
 static int
 old_hashes(struct copy *c, const struct tree_file *f, uint64_t block,
@@ -53,7 +60,8 @@ old_hashes(struct copy *c, const struct tree_file *f, uint64_t block,
 		memset(out, 0, (size_t)count * sizeof *out);
 		return 0;
 	}
-	return blockmap_get(c->tree->blockmap, f->old, block, count, out, e);
+	return doubt(
+	    blockmap_get(c->tree->blockmap, f->old, block, count, out, e), e);
 }
 
 /* Runs of changed blocks that are zeros now. */
@@ -147,7 +155,9 @@ hole(void *arg, const struct tree_file *f, uint64_t from, uint64_t to,
 							 : CHUNK_BLOCKS);
 		if (count < n)
 			n = (unsigned)count;
-		rc = blockmap_get(c->tree->blockmap, f->old, start, n, old, e);
+		rc = doubt(
+		    blockmap_get(c->tree->blockmap, f->old, start, n, old, e),
+		    e);
 		if (rc < 0)
 			return rc;
 		for (unsigned i = 0; i < n; i++)

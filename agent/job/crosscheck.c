@@ -145,12 +145,25 @@ check_range(struct crosscheck *x, const struct tree_file *f, uint64_t from,
 
 /* ---- the random sample ---------------------------------------------------------- */
 
-static int
-by_value(const void *a, const void *b)
+/*
+ * One block out of each of `n` equal parts, by the random number in its place.
+ * So none is picked twice, and at 100 percent all are. That k wrong ones of N
+ * stay unseen is as likely as with n picks out of the whole, (1 - k/N)^n, where
+ * they are spread evenly, and less so where not.
+ */
+static void
+pick_spread(uint64_t *pick, size_t n, uint64_t blocks)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	uint64_t from = 0;
 
-	return (x > y) - (x < y);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t to = blocks / n * (i + 1) + blocks % n * (i + 1) / n;
+
+		/* The bias of a 64-bit remainder is below 2^-12 for 2^52
+		 * blocks. */
+		pick[i] = from + pick[i] % (to - from);
+		from = to;
+	}
 }
 
 static int
@@ -165,17 +178,16 @@ sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 
 	/* Of a small database a good part is seen each time. */
 	if (n < 64 && x->sample_percent > 0)
-		n = v->blocks < 64 ? (size_t)v->blocks : 64;
+		n = 64;
+	if (n > v->blocks)
+		n = (size_t)v->blocks;
 	if (n == 0)
 		return 0;
 	pick = mem_array(n, sizeof *pick);
 	rc = clock_random(pick, n * sizeof *pick, e);
 	if (rc < 0)
 		return rc;
-	/* The bias of a 64-bit remainder is below 2^-30 for 16 PiB. */
-	for (size_t i = 0; i < n; i++)
-		pick[i] %= v->blocks;
-	qsort(pick, n, sizeof *pick, by_value);
+	pick_spread(pick, n, v->blocks);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		const struct tree_file *f;
 		uint64_t block;
@@ -184,7 +196,7 @@ sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 			at++;
 		f = v->f[at];
 		block = pick[i] - v->before[at];
-		if ((i > 0 && pick[i] == pick[i - 1]) || is_named(x, f, block))
+		if (is_named(x, f, block))
 			continue;
 		x->sampled_blocks++;
 		rc = check_range(x, f, block, block + 1, e);
@@ -223,8 +235,12 @@ rolling(struct crosscheck *x, const struct vouched *v, struct err *e)
 	size_t file;
 	int rc = 0;
 
-	if (share < 0)
+	/* The clock was ahead once: start counting anew, or nothing would be
+	 * re-hashed until then. */
+	if (share < 0) {
 		share = 0;
+		s->last_rehash_s = x->now_s;
+	}
 	left = share >= 1 ? v->blocks : (uint64_t)((double)v->blocks * share);
 	resume(x, v, &file, &block);
 	while (rc == 0 && left > 0) {

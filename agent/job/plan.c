@@ -248,8 +248,6 @@ judge_layout(struct plan *p, struct err *e)
 			    "subvolume",
 			    pp->path, pp->role, pv->v->id, first->path,
 			    first->role, p->volume[first->volume].v->id);
-		if (pv->live)
-			continue;
 		rc = snap_gaps(pv->v, pp->rel, on_gap, &g, e);
 		if (rc < 0)
 			return rc;

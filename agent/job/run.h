@@ -15,6 +15,7 @@
 #include "agent/store/store.h"
 
 #define RUN_SNAPSHOT_MAX 128
+#define RUN_CHAIN_MAX 32 /* "TIME.MAP": what the block map is of */
 
 struct run {
 	const struct conf *conf;

@@ -107,6 +107,7 @@ links_add(struct links *l, uint32_t volume, uint64_t ino, uint64_t object)
 
 struct walk {
 	struct tree *t;
+	dev_t dev; /* of the path being walked: one volume, one device */
 	struct links links;
 	uint64_t *kept; /* object numbers that live on */
 	size_t kepts, kept_cap;
@@ -323,6 +324,13 @@ visit(struct walk *w, size_t volume, int dirfd, const char *name,
 		t->vanished++;
 		return 0;
 	}
+	/* plan.c refuses these by name; here it would be a late comer. */
+	if (depth > 0 && st.st_dev != w->dev)
+		return err_set(e, -EPERM,
+		    "%s is a volume of its own (a mount or nested "
+		    "subvolume): give it a job of its own",
+		    rel);
+	w->dev = st.st_dev;
 	if (st.st_nlink > 1 && !S_ISDIR(st.st_mode) && w->links.cap > 0 &&
 	    links_at(&w->links, pv->number, st.st_ino)->object != 0) {
 		*object = links_at(&w->links, pv->number, st.st_ino)->object;

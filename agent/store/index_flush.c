@@ -67,8 +67,9 @@ write_segment(struct index *x, struct index_pending *sorted, uint64_t *written,
 		}
 	}
 	index_ids_sort(&older);
-	rc = index_write(x->repo, x->keys, sorted, x->seg + first,
-	    x->seg_n - first, &older, &x->absent, id, written, e);
+	rc = index_write(x->repo, x->keys, sorted,
+	    x->seg ? x->seg + first : NULL, x->seg_n - first, &older,
+	    &x->absent, id, written, e);
 	index_ids_free(&older);
 	if (rc == 0)
 		rc = index_segment_open(&s, x->repo, x->keys, id, e);

@@ -4,7 +4,7 @@
 # does not need the file still works, and nothing in the repository is touched.
 . "$(dirname "$0")/../lib.sh"
 need_root
-need_cmd python3 setpriv
+need_cmd python3 mountpoint
 [ -e /dev/fuse ] || skip_all "no /dev/fuse here"
 need_built neap
 need_built neap-restore
@@ -132,7 +132,7 @@ extract() {
     done < <(cd "$3" && find . -type f -printf '%P\n')
 }
 mkdir "$tmp/mnt"
-on_exit umount -l "$tmp/mnt"
+on_exit eval '! mountpoint -q "$tmp/mnt" || umount -l "$tmp/mnt"'
 mounted() { # WANTED: mount, and read all
     run "$1" restore mount "$second" "$tmp/mnt"
     [ "$status" = 0 ] || return 0
@@ -235,7 +235,7 @@ if [ "$old_index" != "$index" ]; then
     extract 0 "$second" "$tmp/data"
     cat "$tmp/keep/repo/$old_index" >"$tmp/repo/$old_index"
     what="a contained segment does not matter" ok [ -z "$bad" ]
-    diag "$bad"
+    [ -z "$bad" ] || diag "$bad"
 fi
 
 # ---- neap.json ----
