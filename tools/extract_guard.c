@@ -33,7 +33,7 @@ opened_below(const char *pid, const char *dir)
 			continue;
 		to[n] = '\0';
 		if (fs_below(to, dir))
-			found = atol(pid);
+			found = strtol(pid, NULL, 10);
 	}
 	closedir(d);
 	return found;
@@ -53,7 +53,7 @@ postmaster_of(const char *dir)
 	if (fs_read_at(AT_FDCWD, path, 4096, &text, &e) < 0)
 		return 0;
 	buf_put_u8(&text, 0);
-	pid = atol((const char *)text.data);
+	pid = strtol((const char *)text.data, NULL, 10);
 	snprintf(cwd, sizeof cwd, "/proc/%ld/cwd", pid);
 	/* A restored copy holds the pid file of its source: only a process
 	 * that lives in *this* folder counts. */
@@ -72,7 +72,7 @@ user_of(const char *dir)
 
 	while (d != NULL && found == 0 && (de = readdir(d)) != NULL)
 		if (isdigit((unsigned char)de->d_name[0]) &&
-		    atol(de->d_name) != (long)getpid())
+		    strtol(de->d_name, NULL, 10) != (long)getpid())
 			found = opened_below(de->d_name, dir);
 	if (d != NULL)
 		closedir(d);

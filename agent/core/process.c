@@ -94,6 +94,18 @@ fail:
 	_exit(127);
 }
 
+/* What kept the child from its program; nothing where it is running. */
+static bool
+read_report(int fd, int *why)
+{
+	ssize_t n;
+
+	do
+		n = read(fd, why, sizeof *why);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof *why;
+}
+
 int
 process_start(struct process *p, const struct process_how *how, struct err *e)
 {
@@ -117,7 +129,7 @@ process_start(struct process *p, const struct process_how *how, struct err *e)
 	close_fd(&out[1]);
 	close_fd(&er[1]);
 	close_fd(&rep[1]);
-	if (rc == 0 && read(rep[0], &why, sizeof why) == sizeof why) {
+	if (rc == 0 && read_report(rep[0], &why)) {
 		waitpid(p->pid, NULL, 0);
 		p->pid = -1;
 		rc = err_sys(e, why, "start %s", how->argv[0]);

@@ -169,16 +169,21 @@ hook_find(
 		    "\"%s\" is neither an engine's name "
 		    "nor an absolute path",
 		    engine);
-	if (hooks_dir != NULL)
-		return find_in(program, hooks_dir, "", engine, e);
+	/* Only what is not there is looked for elsewhere: a program that may
+	 * not be run is a mistake to be told of. */
+	if (hooks_dir != NULL &&
+	    find_in(program, hooks_dir, "", engine, e) != -ENOENT)
+		return e->code;
 	here = fs_program_dir();
 	if (find_in(program, here, "../libexec/neap", engine, e) == 0 ||
 	    find_in(program, here, "hooks", engine, e) == 0)
 		return 0;
-	return err_set(e, -ENOENT,
-	    "engine %s: no hook %s/../libexec/neap/%s "
-	    "and no %s/hooks/%s",
+	err_set(e, -ENOENT,
+	    "engine %s: no hook %s/../libexec/neap/%s and no %s/hooks/%s",
 	    engine, here, engine, here, engine);
+	if (hooks_dir != NULL)
+		err_hint(e, "nor is it in hooks_dir, %s", hooks_dir);
+	return e->code;
 }
 
 /* A list of texts, or absent. */

@@ -232,7 +232,7 @@ prepare(struct run *r, struct err *e)
 	{
 		char anchor[RUN_SNAPSHOT_MAX];
 
-		run_snapshot_name(anchor, r->job->name, r->parent);
+		instant_snapshot_name(anchor, r->job->name, r->parent);
 		instant_reap(r, r->parent[0] ? anchor : NULL);
 	}
 	return r->how->dry_run ? 0 : state_begin(&r->state, e);

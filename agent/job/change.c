@@ -135,7 +135,7 @@ change_ask(struct run *r, struct err *e)
 	for (size_t i = 0; i < r->plan.volumes; i++)
 		extents_settle(&r->second[i].ranges);
 	r->tracker = "scan";
-	run_snapshot_name(anchor, r->job->name, r->parent);
+	instant_snapshot_name(anchor, r->job->name, r->parent);
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		const char *why = unaskable(r, i);
 		int rc = 0;

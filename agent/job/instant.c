@@ -20,7 +20,8 @@
 #define ACQUIRE_MS 300000
 
 void
-run_snapshot_name(char out[RUN_SNAPSHOT_MAX], const char *job, const char *time)
+instant_snapshot_name(
+    char out[RUN_SNAPSHOT_MAX], const char *job, const char *time)
 {
 	snprintf(out, RUN_SNAPSHOT_MAX, SNAP_PREFIX "%s-%s", job, time);
 }
@@ -51,7 +52,7 @@ choose_time(struct run *r, struct err *e)
 		r->utc_s = last + 1;
 	}
 	clock_name(r->time, r->utc_s);
-	run_snapshot_name(r->snapshot, r->job->name, r->time);
+	instant_snapshot_name(r->snapshot, r->job->name, r->time);
 	return 0;
 }
 

@@ -61,7 +61,7 @@ struct run {
 	uint64_t map_bytes, record_bytes;
 };
 
-void run_snapshot_name(
+void instant_snapshot_name(
     char out[RUN_SNAPSHOT_MAX], const char *job, const char *time);
 
 /* instant.c */

@@ -449,8 +449,8 @@ drop_gone(struct walk *w, struct err *e)
 
 	if (t->previous == NULL)
 		return 0;
-	if (w->kepts > 0)
-		qsort(w->kept, w->kepts, sizeof *w->kept, by_number);
+	assert(w->kept != NULL); /* the root at least */
+	qsort(w->kept, w->kepts, sizeof *w->kept, by_number);
 	for (size_t i = 0; i < blockmap_objects(t->blockmap); i++) {
 		uint64_t o = blockmap_at(t->blockmap, i)->object;
 		int rc;

@@ -20,16 +20,16 @@ struct chunk_id {
 /* Where a chunk lies, as the index says it. */
 struct chunk_place {
 	uint8_t pack[16];
-	uint32_t off;	 /* of the sealed frame in the pack, bytes */
-	uint32_t len;	 /* of the sealed frame */
-	uint8_t blocks;	 /* 1 to 32 */
-	uint8_t codec;	 /* enum codec_id */
+	uint32_t off;   /* of the sealed frame in the pack, bytes */
+	uint32_t len;   /* of the sealed frame */
+	uint8_t blocks; /* 1 to 32 */
+	uint8_t codec;  /* enum codec_id */
 };
 
 /* SHA-256 of the content, keyed (HMAC) in encrypted repositories. */
 struct chunk_digest; /* one thread's context */
-int chunk_digest_new(struct chunk_digest **out, const struct keys *k,
-    struct err *e);
+int chunk_digest_new(
+    struct chunk_digest **out, const struct keys *k, struct err *e);
 void chunk_digest_free(struct chunk_digest *d);
 int chunk_digest_of(struct chunk_digest *d, struct span plain,
     struct chunk_id *out, struct err *e);

@@ -34,14 +34,14 @@ struct ingest_chunk {
 };
 
 struct ingest_stats {
-	uint64_t chunks, known_chunks;	  /* submitted; found in the index */
-	uint64_t new_bytes;		  /* plain bytes stored for the first time */
-	uint64_t stored_bytes;		  /* pack bytes, directories included */
+	uint64_t chunks, known_chunks; /* submitted; found in the index */
+	uint64_t new_bytes;    /* plain bytes stored for the first time */
+	uint64_t stored_bytes; /* pack bytes, directories included */
 	uint64_t packs, index_bytes;
 };
 
-typedef int ingest_done_fn(void *arg, const struct ingest_chunk *c,
-    struct err *e);
+typedef int ingest_done_fn(
+    void *arg, const struct ingest_chunk *c, struct err *e);
 
 struct ingest_how {
 	struct repo *repo;
@@ -54,8 +54,8 @@ struct ingest_how {
 	void *arg;
 };
 
-int ingest_start(struct ingest **out, const struct ingest_how *how,
-    struct err *e);
+int ingest_start(
+    struct ingest **out, const struct ingest_how *how, struct err *e);
 /* Waits for a free chunk; an earlier failure of the pipeline is returned. */
 int ingest_take(struct ingest *g, struct ingest_chunk **out, struct err *e);
 int ingest_put(struct ingest *g, struct ingest_chunk *c, struct err *e);
@@ -65,8 +65,7 @@ void ingest_drop(struct ingest *g, struct ingest_chunk *c);
  * Wait for all, finish the last pack, sync packs, flush the index, sync it.
  * After 0, every chunk put can be read back after a power cut. Frees `g`.
  */
-int ingest_finish(struct ingest *g, struct ingest_stats *stats,
-    struct err *e);
+int ingest_finish(struct ingest *g, struct ingest_stats *stats, struct err *e);
 /* Stop. Whole packs stay and are found by index_recover. Frees `g`, and the
  * chunks that are taken. */
 void ingest_abort(struct ingest *g); /* NULL is fine */

@@ -26,7 +26,7 @@ struct map_extent {
 	uint64_t block; /* first block of the object */
 	uint32_t count; /* blocks; 1 to 32 for data */
 	bool zero;
-	uint8_t slot;	/* first slot in the chunk */
+	uint8_t slot; /* first slot in the chunk */
 	struct chunk_id chunk;
 };
 
@@ -51,8 +51,8 @@ int map_builder_extent(struct map_builder *b, uint64_t object,
     const struct map_extent *x, struct err *e);
 uint64_t map_builder_count(const struct map_builder *b);
 /* Frees `b`. Not yet synced. */
-int map_builder_finish(struct map_builder *b, struct map_ref *out,
-    struct err *e);
+int map_builder_finish(
+    struct map_builder *b, struct map_ref *out, struct err *e);
 
 /*
  * Keep the list short: while the last map is at least a quarter of the one
@@ -72,8 +72,8 @@ void map_view_close(struct map_view *v); /* NULL is fine */
 /* 1 found, 0 not there, < 0 error. */
 int map_view_lookup(struct map_view *v, uint64_t folder, const char *name,
     uint64_t *object, struct err *e);
-int map_view_object(struct map_view *v, uint64_t object, struct object *out,
-    struct err *e);
+int map_view_object(
+    struct map_view *v, uint64_t object, struct object *out, struct err *e);
 
 /* Names of a folder in byte order, from the first one > `after` (NULL: all).
  * The callback's result != 0 ends the walk and is returned. */
@@ -83,8 +83,8 @@ int map_view_names(struct map_view *v, uint64_t folder, const char *after,
 
 /* All objects in id order, likewise. */
 typedef int map_object_fn(void *arg, uint64_t object, const struct object *o);
-int map_view_objects(struct map_view *v, map_object_fn *fn, void *arg,
-    struct err *e);
+int map_view_objects(
+    struct map_view *v, map_object_fn *fn, void *arg, struct err *e);
 
 /* The data extents of `count` blocks from `block` on, clipped to that range, in
  * order, overlaps resolved; zeros and gaps are left out. */
@@ -93,7 +93,7 @@ int map_view_extents(struct map_view *v, uint64_t object, uint64_t block,
     uint64_t count, map_extent_fn *fn, void *arg, struct err *e);
 
 /* A path "/a/b" from the root; 1 found, 0 not there. */
-int map_view_path(struct map_view *v, const char *path, uint64_t *object,
-    struct err *e);
+int map_view_path(
+    struct map_view *v, const char *path, uint64_t *object, struct err *e);
 
 #endif

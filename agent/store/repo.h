@@ -28,16 +28,16 @@ struct repo_put {
 	struct repo *repo;
 };
 
-typedef int repo_list_fn(void *arg, const char *name, uint64_t len,
-    struct err *e);
+typedef int repo_list_fn(
+    void *arg, const char *name, uint64_t len, struct err *e);
 
 struct repo_ops {
 	const char *scheme;  /* "dir", "s3": the URL's first word */
 	const char *summary; /* one line for people */
 
 	/* required */
-	int (*open)(struct repo **out, const char *url, bool create,
-	    struct err *e);
+	int (*open)(
+	    struct repo **out, const char *url, bool create, struct err *e);
 	void (*close)(struct repo *r);
 	int (*put_begin)(struct repo *r, struct repo_put **out, struct err *e);
 	int (*put_write)(struct repo_put *p, struct span bytes, struct err *e);
@@ -47,8 +47,8 @@ struct repo_ops {
 	/* Exactly `len` bytes; -ENOENT; -EBADMSG where it is shorter. */
 	int (*get)(struct repo *r, const char *name, uint64_t off, void *to,
 	    size_t len, struct err *e);
-	int (*size)(struct repo *r, const char *name, uint64_t *len,
-	    struct err *e);
+	int (*size)(
+	    struct repo *r, const char *name, uint64_t *len, struct err *e);
 	/* Every file below `prefix` (a folder), in no order. */
 	int (*list)(struct repo *r, const char *prefix, repo_list_fn *fn,
 	    void *arg, struct err *e);
@@ -67,8 +67,8 @@ int repo_put_begin(struct repo *r, struct repo_put **out, struct err *e);
 int repo_put_write(struct repo_put *p, struct span bytes, struct err *e);
 int repo_put_commit(struct repo_put *p, const char *name, struct err *e);
 void repo_put_abort(struct repo_put *p); /* NULL is fine */
-int repo_put_whole(struct repo *r, const char *name, struct span body,
-    struct err *e);
+int repo_put_whole(
+    struct repo *r, const char *name, struct span body, struct err *e);
 int repo_get(struct repo *r, const char *name, uint64_t off, void *to,
     size_t len, struct err *e);
 /* The whole file, -EFBIG above `max`; appended to `out`. */

@@ -26,15 +26,15 @@ int seal_new_meta(struct seal **out, const struct keys *k, const char *kind,
 
 /* A new pack: makes an ephemeral key pair; *pub goes into the pack's header. */
 int seal_new_pack(struct seal **out, const struct keys *k,
-    const uint8_t pack_id[SEAL_FILE_ID_LEN],
-    uint8_t pub[SEAL_PACK_PUBLIC_LEN], struct err *e);
+    const uint8_t pack_id[SEAL_FILE_ID_LEN], uint8_t pub[SEAL_PACK_PUBLIC_LEN],
+    struct err *e);
 
 /* An existing pack; -EKEYREJECTED without the private key. */
 int seal_open_pack(struct seal **out, const struct keys *k,
     const uint8_t pack_id[SEAL_FILE_ID_LEN],
     const uint8_t pub[SEAL_PACK_PUBLIC_LEN], struct err *e);
 
-void seal_free(struct seal *s); /* NULL is fine */
+void seal_free(struct seal *s);                /* NULL is fine */
 struct seal *seal_clone(const struct seal *s); /* for another thread */
 
 /*

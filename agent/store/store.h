@@ -16,14 +16,14 @@ struct store {
 	struct repo *repo;
 	struct keys keys;
 	char id_hex[33];
-	struct index *index;	    /* after store_index */
-	struct pack_reader *packs;  /* after store_reading */
+	struct index *index;       /* after store_index */
+	struct pack_reader *packs; /* after store_reading */
 };
 
 struct store_how {
 	const char *url;
-	const char *key_path;	    /* host or recovery key; NULL: none */
-	const char *passphrase;	    /* opens a slot instead, or NULL */
+	const char *key_path;   /* host or recovery key; NULL: none */
+	const char *passphrase; /* opens a slot instead, or NULL */
 };
 
 /*

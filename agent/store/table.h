@@ -26,8 +26,8 @@ struct table_builder;
 int table_builder_new(struct table_builder **out, struct repo *r,
     const struct keys *k, enum table_kind kind, struct err *e);
 /* Keys strictly ascending (asserted). */
-int table_builder_add(struct table_builder *b, struct span key,
-    struct span value, struct err *e);
+int table_builder_add(
+    struct table_builder *b, struct span key, struct span value, struct err *e);
 uint64_t table_builder_count(const struct table_builder *b);
 /* Gives the id and length of the new file; not yet synced. Frees `b`. */
 int table_builder_finish(struct table_builder *b, uint8_t id[TABLE_ID_LEN],
@@ -49,8 +49,7 @@ uint64_t table_len(const struct table *t); /* bytes of the file */
 void table_cache_frames(struct table *t, unsigned frames);
 
 /* The value of `key` into `out` (replaced). 1 found, 0 not there, < 0 error. */
-int table_get(struct table *t, struct span key, struct buf *out,
-    struct err *e);
+int table_get(struct table *t, struct span key, struct buf *out, struct err *e);
 
 /*
  * A cursor over a table: one thread's. `key` and `value` are borrowed until the
@@ -64,13 +63,12 @@ void table_iter_free(struct table_iter *i);
  * first of the table where there is none. A new cursor is at the first.
  */
 int table_iter_seek(struct table_iter *i, struct span key, struct err *e);
-int table_iter_seek_last(struct table_iter *i, struct span key,
-    struct err *e);
+int table_iter_seek_last(struct table_iter *i, struct span key, struct err *e);
 /* 1 and the entry, 0 at the end, < 0 error; then moves on. */
-int table_iter_next(struct table_iter *i, struct span *key,
-    struct span *value, struct err *e);
+int table_iter_next(
+    struct table_iter *i, struct span *key, struct span *value, struct err *e);
 
-void table_name(char out[64], enum table_kind kind,
-    const uint8_t id[TABLE_ID_LEN]);
+void table_name(
+    char out[64], enum table_kind kind, const uint8_t id[TABLE_ID_LEN]);
 
 #endif

@@ -588,6 +588,7 @@ test_find(void **state)
 	assert_string_equal(a, f->script);
 	assert_int_equal(hook_find(&b, f->script, NULL, &e), 0);
 	assert_int_equal(hook_find(&none, "nosuch", f->dir, &e), -ENOENT);
+	assert_non_null(strstr(e.text, f->dir));
 	assert_int_equal(hook_find(&none, "nosuch", NULL, &e), -ENOENT);
 	assert_int_equal(hook_find(&none, "script", NULL, &e), -EINVAL);
 	/* A name must not lead out of the folder. */

@@ -426,6 +426,147 @@ test_damaged_forgotten_pack_stops_nothing(void **state)
 	place_end(&p);
 }
 
+static void
+remove_pack(struct place *p, const uint8_t id[16])
+{
+	struct err e = ERR_NONE;
+	char name[64];
+
+	pack_name(name, id);
+	OK(repo_remove(p->repo, name, &e));
+}
+
+static void
+assert_unknown(struct index *x, uint64_t n)
+{
+	struct chunk_id id = id_of(n);
+	struct err e = ERR_NONE;
+	struct chunk_place at;
+
+	FAILS(0, index_find(x, &id, &at, &e));
+}
+
+/* Places that a reader is offered. */
+static unsigned
+places(struct index *x, uint64_t n)
+{
+	struct chunk_id id = id_of(n);
+	struct err e = ERR_NONE;
+	struct chunk_place at;
+	unsigned nth = 0;
+
+	while (index_find_nth(x, &id, nth, &at, &e) > 0)
+		nth++;
+	assert_int_equal(e.code, 0);
+	return nth;
+}
+
+/* Nothing new may refer to a pack that is gone; readers are still led there,
+ * and when it comes back, so do its chunks. */
+static void
+test_absent_pack_counts_as_unknown(void **state)
+{
+	struct err e = ERR_NONE;
+	uint8_t gone[16], stays[16], lost[16], again[16];
+	struct index_absent one, two;
+	struct place p;
+	struct index *x;
+
+	place_begin(&p, *state, "repo", true);
+	put_pack(&p, 0, 10, gone);
+	put_pack(&p, 10, 20, stays);
+	put_pack(&p, 20, 30, lost);
+	x = open_index(&p);
+	FAILS(3, index_recover(x, &e));
+	flush(x);
+	assert_int_equal(index_absent(x).packs, 0);
+	assert_int_equal(index_absent(x).mark, 0);
+
+	remove_pack(&p, gone);
+	FAILS(0, index_recover(x, &e));
+	one = index_absent(x);
+	assert_int_equal(one.packs, 1);
+	assert_memory_equal(one.first, gone, 16);
+	assert_unknown(x, 5);
+	assert_in_pack(x, 15, stays);
+	assert_int_equal(places(x, 5), 1);
+	remove_pack(&p, lost);
+	FAILS(0, index_recover(x, &e));
+	two = index_absent(x);
+	assert_int_equal(two.packs, 2);
+	assert_true(one.mark != 0 && two.mark != 0 && one.mark != two.mark);
+	index_close(x);
+
+	/* Who has not looked is led to the gone pack. */
+	x = open_index(&p);
+	assert_in_pack(x, 5, gone);
+	index_close(x);
+
+	/* Stored again, and all of it merged: of a chunk that has a place, the
+	 * other one is dropped; what has none is kept. */
+	put_pack(&p, 0, 8, again);
+	x = open_index(&p);
+	FAILS(1, index_recover(x, &e));
+	flush(x);
+	add(x, 5000, 7000);
+	flush(x);
+	assert_in_pack(x, 5, again);
+	assert_unknown(x, 9);
+	index_close(x);
+	x = open_index(&p);
+	assert_in_pack(x, 5, again);
+	assert_int_equal(places(x, 5), 1);
+	assert_int_equal(places(x, 9), 1);
+	assert_int_equal(places(x, 25), 1);
+	assert_int_equal(places(x, 15), 1);
+	index_close(x);
+	place_end(&p);
+}
+
+/* Two segments with a place each, the larger one's pack gone: whoever merges
+ * them keeps the other, whatever their order. */
+static void
+test_merge_keeps_the_place_that_is_there(void **state)
+{
+	for (int larger_is_gone = 0; larger_is_gone < 2; larger_is_gone++) {
+		struct err e = ERR_NONE;
+		uint8_t small[16], large[16];
+		struct index *x, *y;
+		struct place p;
+
+		place_begin(&p, *state, larger_is_gone ? "a" : "b", true);
+		x = open_index(&p);
+		y = open_index(&p); /* another host: neither sees the other */
+		put_pack(&p, 0, 10, small);
+		FAILS(1, index_recover(x, &e));
+		flush(x);
+		remove_pack(&p, small);
+		put_pack(&p, 0, 30, large);
+		FAILS(1, index_recover(y, &e));
+		flush(y);
+		put_pack(&p, 40, 41, small); /* now there is one to put back */
+		index_close(x);
+		index_close(y);
+		x = open_index(&p);
+		if (larger_is_gone) {
+			remove_pack(&p, large);
+			put_pack(&p, 0, 10, small);
+		}
+		index_recover(x, &e);
+		add(x, 9000, 9500);
+		flush(x);
+		for (uint64_t n = 0; n < 10; n++)
+			assert_in_pack(x, n, larger_is_gone ? small : large);
+		index_close(x);
+		x = open_index(&p);
+		index_recover(x, &e);
+		for (uint64_t n = 0; n < 10; n++)
+			assert_in_pack(x, n, larger_is_gone ? small : large);
+		index_close(x);
+		place_end(&p);
+	}
+}
+
 /* ---- threads ---- */
 
 struct crowd {
@@ -495,6 +636,8 @@ main(void)
 	    TEST(test_damaged_segment_is_named),
 	    TEST(test_forgotten_packs_are_found),
 	    TEST(test_damaged_forgotten_pack_stops_nothing),
+	    TEST(test_absent_pack_counts_as_unknown),
+	    TEST(test_merge_keeps_the_place_that_is_there),
 	    TEST(test_found_while_flushing),
 	};
 
