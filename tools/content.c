@@ -99,6 +99,49 @@ content_read(struct content *c, uint64_t object, uint64_t off, void *to,
 	return rc < 0 ? rc : 0;
 }
 
+/* ---- data and holes --------------------------------------------------- */
+
+struct seek {
+	uint64_t block; /* where we stand */
+	bool data, found;
+};
+
+static int
+on_seek(void *arg, const struct map_extent *x)
+{
+	struct seek *s = arg;
+
+	if (s->data || x->block > s->block) {
+		if (s->data)
+			s->block = x->block;
+		s->found = true;
+		return 1;
+	}
+	s->block = x->block + x->count;
+	return 0;
+}
+
+int
+content_seek(struct content *c, uint64_t object, uint64_t off, uint64_t size,
+    bool data, uint64_t *at, struct err *e)
+{
+	struct seek s = {.block = off / CHUNK_BLOCK_BYTES, .data = data};
+	uint64_t end = (size + CHUNK_BLOCK_BYTES - 1) / CHUNK_BLOCK_BYTES;
+	int rc = 0;
+
+	if (s.block < end)
+		rc = map_view_extents(
+		    c->view, object, s.block, end - s.block, on_seek, &s, e);
+	if (rc < 0)
+		return rc;
+	*at = data && !s.found ? size : s.block * CHUNK_BLOCK_BYTES;
+	if (*at < off)
+		*at = off;
+	if (*at > size)
+		*at = size;
+	return 0;
+}
+
 /* ---- reading ahead --------------------------------------------------- */
 
 static void

@@ -30,6 +30,13 @@ void content_free(struct content *c); /* stops its threads; NULL is fine */
 int content_read(struct content *c, uint64_t object, uint64_t off, void *to,
     size_t len, struct err *e);
 
+/*
+ * The first byte at or after `off` and below `size` that lies in an extent
+ * (`data`), or in none: through *at, `size` where there is none.
+ */
+int content_seek(struct content *c, uint64_t object, uint64_t off,
+    uint64_t size, bool data, uint64_t *at, struct err *e);
+
 /* Tell of a read, so that what follows is decoded ahead. `size`: of the file. */
 void content_follow(struct content *c, struct content_stream *s,
     uint64_t object, uint64_t off, size_t len, uint64_t size);

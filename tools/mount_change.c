@@ -156,7 +156,7 @@ mount_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 	rc = overlay_make(ov, parent, name, &how, &p.attr);
 	if (rc == 0)
-		rc = overlay_open(ov, p.attr.st_ino, &f);
+		rc = overlay_open(ov, p.attr.st_ino, true, &f);
 	if (rc < 0) {
 		fuse_reply_err(req, -rc);
 		return;

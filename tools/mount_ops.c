@@ -126,7 +126,8 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!overlay_writable(ov) && (fi->flags & O_ACCMODE) != O_RDONLY)
 		rc = -EROFS;
 	if (rc == 0)
-		rc = overlay_open(ov, ino, &f);
+		rc = overlay_open(
+		    ov, ino, (fi->flags & O_ACCMODE) != O_RDONLY, &f);
 	if (rc == 0 && (fi->flags & O_TRUNC) != 0 && overlay_writable(ov))
 		rc = overlay_set(ov, ino, OVERLAY_SIZE, &st);
 	if (rc < 0) {
@@ -190,6 +191,23 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *from, size_t size,
 		fuse_reply_write(req, size);
 }
 
+/* The kernel asks for SEEK_DATA and SEEK_HOLE only. */
+static void
+op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+    struct fuse_file_info *fi)
+{
+	uint64_t at = 0;
+	int rc = off < 0 ? -ENXIO
+			 : overlay_seek(mount_overlay(req), file_of(fi),
+			       (uint64_t)off, whence, &at);
+
+	(void)ino;
+	if (rc < 0)
+		fuse_reply_err(req, -rc);
+	else
+		fuse_reply_lseek(req, (off_t)at);
+}
+
 static void
 op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
     struct fuse_file_info *fi)
@@ -244,6 +262,7 @@ const struct fuse_lowlevel_ops mount_ops = {
     .read = op_read,
     .write = op_write,
     .fallocate = op_fallocate,
+    .lseek = op_lseek,
     .fsync = op_fsync,
     .fsyncdir = op_fsync,
     .statfs = op_statfs,

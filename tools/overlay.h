@@ -91,10 +91,15 @@ enum {
 int overlay_set(
     struct overlay *ov, uint64_t ino, unsigned fields, const struct stat *st);
 
-int overlay_open(struct overlay *ov, uint64_t ino, struct overlay_file **out);
+int overlay_open(
+    struct overlay *ov, uint64_t ino, bool writes, struct overlay_file **out);
 void overlay_close(struct overlay *ov, struct overlay_file *f);
 ssize_t overlay_read(struct overlay *ov, struct overlay_file *f, uint64_t off,
     void *to, size_t len);
+/* SEEK_DATA or SEEK_HOLE; a file that was changed, or may be just now, is
+ * data from end to end. -ENXIO as lseek(2) has it. */
+int overlay_seek(struct overlay *ov, struct overlay_file *f, uint64_t off,
+    int whence, uint64_t *at);
 int overlay_write(struct overlay *ov, struct overlay_file *f, uint64_t off,
     const void *from, size_t len);
 /* mode: FALLOC_FL_KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE as in fallocate(2). */

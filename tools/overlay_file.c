@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "agent/core/mem.h"
 #include "tools/overlay_parts.h"
@@ -25,18 +26,22 @@ overlay_cow(struct overlay *ov, struct overlay_node *n)
 }
 
 int
-overlay_open(struct overlay *ov, uint64_t ino, struct overlay_file **out)
+overlay_open(
+    struct overlay *ov, uint64_t ino, bool writes, struct overlay_file **out)
 {
 	struct overlay_file *f = mem_new(sizeof *f);
 	struct stat st;
 	int rc;
 
 	f->ino = ino;
+	f->writes = writes;
 	if (overlay_writable(ov)) {
 		pthread_rwlock_wrlock(&ov->lock);
 		rc = overlay_node(ov, ino, &f->node);
-		if (rc == 0)
+		if (rc == 0) {
 			f->node->opens++;
+			f->node->writers += writes;
+		}
 		pthread_rwlock_unlock(&ov->lock);
 	} else {
 		rc = overlay_stat(ov, ino, &st);
@@ -57,6 +62,7 @@ overlay_close(struct overlay *ov, struct overlay_file *f)
 	if (f->node != NULL) {
 		pthread_rwlock_wrlock(&ov->lock);
 		f->node->opens--;
+		f->node->writers -= f->writes;
 		overlay_settle(ov, f->node);
 		pthread_rwlock_unlock(&ov->lock);
 	}
@@ -86,6 +92,34 @@ overlay_read(struct overlay *ov, struct overlay_file *f, uint64_t off, void *to,
 	if (content_read(ov->how.content, f->ino, off, to, len, &e) < 0)
 		return overlay_fail(ov, f->ino, off, &e);
 	return (ssize_t)len;
+}
+
+int
+overlay_seek(struct overlay *ov, struct overlay_file *f, uint64_t off,
+    int whence, uint64_t *at)
+{
+	bool data = whence == SEEK_DATA, touched = false;
+	uint64_t size = f->size;
+	struct err e = ERR_NONE;
+
+	if (f->node != NULL) {
+		struct cow *c;
+
+		pthread_rwlock_rdlock(&ov->lock);
+		c = atomic_load(&f->node->cow);
+		size = c != NULL ? cow_size(c) : f->node->o.size;
+		touched = c != NULL || f->node->writers > 0;
+		pthread_rwlock_unlock(&ov->lock);
+	}
+	if (off >= size)
+		return -ENXIO;
+	if (touched) {
+		*at = data ? off : size;
+		return 0;
+	}
+	if (content_seek(ov->how.content, f->ino, off, size, data, at, &e) < 0)
+		return overlay_fail(ov, f->ino, off, &e);
+	return data && *at == size ? -ENXIO : 0;
 }
 
 static int

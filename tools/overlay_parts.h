@@ -19,8 +19,8 @@ struct overlay_node {
 	uint64_t ino;
 	struct object o; /* its size counts only while cow is NULL */
 	struct timespec ctime;
-	unsigned opens;
-	bool in_backup; /* its content and names go on in the maps */
+	unsigned opens, writers; /* writers: the kernel may hold their pages */
+	bool in_backup;          /* its content and names go on in the maps */
 	bool changed;
 	struct names names;        /* folders */
 	_Atomic(struct cow *) cow; /* files, from the first change on */
@@ -37,6 +37,7 @@ struct overlay {
 struct overlay_file {
 	uint64_t ino, size;        /* size: of a read-only view */
 	struct overlay_node *node; /* NULL in a read-only view */
+	bool writes;
 	struct content_stream stream;
 };
 

@@ -12,6 +12,7 @@
 #include "agent/core/mem.h"
 #include "agent/core/stop.h"
 #include "agent/job/run.h"
+#include "agent/job/untouched.h"
 
 /* ---- before the instant ------------------------------------------------------ */
 
@@ -167,10 +168,13 @@ open_blockmap(struct run *r, struct err *e)
 	int rc;
 
 	memcpy(who.repo_id, r->store.keys.repo_id, sizeof who.repo_id);
+	rc = untouched_check(&r->state, dir, e);
 	/* Hashes of blocks that are to be stored again are of no use. */
-	rc = r->everything_why != NULL
-		 ? -ENOENT
-		 : blockmap_open(&r->blockmap, dir, &who, was_committed, r, e);
+	if (r->everything_why != NULL)
+		rc = -ENOENT;
+	if (rc == 0)
+		rc =
+		    blockmap_open(&r->blockmap, dir, &who, was_committed, r, e);
 	if (rc < 0 && rc != -ENOENT) {
 		log_warn("job %s: the block map is of no use (%s): everything "
 			 "is hashed and it is built anew",
@@ -180,6 +184,10 @@ open_blockmap(struct run *r, struct err *e)
 	if (rc < 0) {
 		err_clear(e);
 		rc = blockmap_create(&r->blockmap, dir, &who, e);
+		if (rc == 0) {
+			untouched_note(&r->state, dir, false);
+			rc = state_save(&r->state, e);
+		}
 	}
 	return rc < 0 ? rc : open_parent(r, e);
 }
@@ -345,6 +353,7 @@ commit(struct run *r, struct err *e)
 {
 	SCOPED_JSON json_t *record = NULL;
 	struct err later = ERR_NONE;
+	SCOPED_FREE char *dir = fs_join(r->state.dir, "blockmap");
 	char chain[RUN_CHAIN_MAX];
 	int rc;
 
@@ -368,6 +377,7 @@ commit(struct run *r, struct err *e)
 	instant_reap(r, r->snapshot);
 	r->state.serial++;
 	r->state.absent_mark = r->absent_mark;
+	untouched_note(&r->state, dir, true);
 	if (state_save(&r->state, &later) < 0)
 		log_warn("job %s: %s", r->job->name, later.text);
 	return 0;

@@ -79,6 +79,8 @@ load(struct state *s)
 	s->rehash_block = (uint64_t)jdoc_int(j, "rehash_block", 0);
 	s->serial = (uint64_t)jdoc_int(j, "serial", 0);
 	s->absent_mark = (uint64_t)jdoc_int(j, "absent_mark", 0);
+	s->map_identity = member(j, "map_identity");
+	s->map_moment = member(j, "map_moment");
 	s->quarantine = member(j, "quarantine");
 	s->quarantine_why = member(j, "quarantine_why");
 	s->quarantine_s = jdoc_int(j, "quarantine_s", 0);
@@ -124,11 +126,12 @@ int
 state_save(struct state *s, struct err *e)
 {
 	SCOPED_JSON json_t *j =
-	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:s*, s:s*, s:I}",
+	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:s*, s:s*, s:s*, s:s*, s:I}",
 		"last_rehash_s", (json_int_t)s->last_rehash_s, "rehash_object",
 		(json_int_t)s->rehash_object, "rehash_block",
 		(json_int_t)s->rehash_block, "serial", (json_int_t)s->serial,
-		"absent_mark", (json_int_t)s->absent_mark, "quarantine",
+		"absent_mark", (json_int_t)s->absent_mark, "map_identity",
+		s->map_identity, "map_moment", s->map_moment, "quarantine",
 		s->quarantine, "quarantine_why", s->quarantine_why,
 		"quarantine_s", (json_int_t)s->quarantine_s);
 	SCOPED_FREE char *path = state_path(s, "state.json");
@@ -239,6 +242,8 @@ state_close(struct state *s)
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	free(s->dir);
+	free(s->map_identity);
+	free(s->map_moment);
 	free(s->quarantine);
 	free(s->quarantine_why);
 	*s = (struct state){.lock_fd = -1};

@@ -26,6 +26,7 @@ struct state {
 	/* The packs that were missing when all was last stored without them:
 	 * index_absent's mark. */
 	uint64_t absent_mark;
+	char *map_identity, *map_moment; /* untouched.c's; or NULL */
 	char *quarantine; /* tracker that named too little; or NULL */
 	char *quarantine_why;
 	int64_t quarantine_s;
