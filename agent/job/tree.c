@@ -211,7 +211,8 @@ put_names(struct walk *w, uint64_t folder, bool old, struct children *c,
 	struct name_diff d = {w, folder, c, 0, e};
 	int rc = 0;
 
-	qsort(c->v, c->n, sizeof *c->v, by_name);
+	if (c->n > 1)
+		qsort(c->v, c->n, sizeof *c->v, by_name);
 	if (old)
 		rc = map_view_names(
 		    w->t->previous, folder, NULL, on_old_name, &d, e);

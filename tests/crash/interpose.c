@@ -8,6 +8,8 @@
  *	CRASH_AT=N		die by SIGKILL instead of the N-th such call
  *	CRASH_ON=TEXT		… instead of the first whose line starts so
  *	CRASH_AFTER=1		… after that call rather than before it
+ *	CRASH_WAIT=TEXT		wait before such a call, CRASH_REACHED=FILE is
+ *				made and has to be removed for it to go on
  *	CRASH_CLOCK=SECONDS	added to the time of day
  *	CRASH_CLOCK=@SECONDS	the time of day is this, for ever
  */
@@ -26,6 +28,7 @@
 #include <unistd.h>
 
 static atomic_int calls;
+static atomic_bool waited;
 
 static bool
 watched(void)
@@ -43,12 +46,26 @@ die(void)
 		pause();
 }
 
+/* Let the test do something here. */
+static void
+wait_here(void)
+{
+	const char *reached = getenv("CRASH_REACHED");
+	int fd = open(reached, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		abort();
+	close(fd);
+	while (access(reached, F_OK) == 0)
+		usleep(1000);
+}
+
 /* Count and log one call; true: it is the last one, and may still be made. */
 static bool
 look(const char *call, const char *path)
 {
 	const char *at = getenv("CRASH_AT"), *on = getenv("CRASH_ON");
-	const char *log = getenv("CRASH_LOG");
+	const char *log = getenv("CRASH_LOG"), *wait = getenv("CRASH_WAIT");
 	char line[4200];
 	bool hit;
 	int n;
@@ -65,6 +82,9 @@ look(const char *call, const char *path)
 			abort();
 		close(fd);
 	}
+	if (wait != NULL && strncmp(line, wait, strlen(wait)) == 0 &&
+	    !atomic_exchange(&waited, true))
+		wait_here();
 	hit = (at != NULL && n == atoi(at)) ||
 	      (on != NULL && strncmp(line, on, strlen(on)) == 0);
 	if (hit && getenv("CRASH_AFTER") == NULL)
@@ -171,7 +191,7 @@ fallocate64(int fd, int mode, off64_t off, off64_t len)
 	    real(fd, mode, off, len));
 }
 
-/* Only of files that are changed in place: those of the state folder. */
+/* Of files that are changed in place, and of an extract's. */
 ssize_t
 pwrite64(int fd, const void *p, size_t n, off64_t off)
 {
@@ -182,6 +202,8 @@ pwrite64(int fd, const void *p, size_t n, off64_t off)
 
 	if (strstr(path_of(fd, path, sizeof path), "/hashes") != NULL)
 		hit = look("pwrite", path);
+	if (strstr(path, "/out/") != NULL)
+		hit = look("pwrite", "out/");
 	done = real(fd, p, hit ? n / 2 : n, off); /* and a torn one */
 	if (hit)
 		die();

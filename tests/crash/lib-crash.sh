@@ -50,6 +50,16 @@ crash_tmp() {
     on_exit umount "$tmp"
 }
 
+make_ext4() { # DIR SIZE
+    local dev
+    mkdir -p "$1" && truncate -s "$2" "$1.img" &&
+        mkfs.ext4 -q -m 0 "$1.img" || return 1
+    dev=$(losetup --find --show "$1.img") || return 1
+    on_exit losetup -d "$dev"
+    mount "$dev" "$1" || return 1
+    on_exit umount "$1"
+}
+
 show_top() {
     top=$tmp/top
     mkdir -p "$top"
@@ -83,7 +93,7 @@ interpose() {
     cc -D_GNU_SOURCE -shared -fPIC -O1 -o "$crash_so" \
         "$NEAP_TOP/tests/crash/interpose.c" -ldl || exit 1
 }
-crashing() { env LD_PRELOAD="$crash_so" CRASH_PROGRAM=neap "$@"; }
+crashing() { CRASH_PROGRAM=${CRASH_PROGRAM:-neap} LD_PRELOAD=$crash_so env "$@"; }
 count() { neap --json list docs | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
 
 held() {
@@ -117,7 +127,10 @@ same() { # BACKUP PATH SNAPSHOT-FOLDER
 same_as_snapshot() { # [JOB PATH]
     local b s
     b=$(last_backup "${1:-docs}")
-    [ -n "$b" ] || return 0
+    if [ -z "$b" ]; then
+        why="there is no backup"
+        return 1
+    fi
     s=$(snapshot_of "$b")
     if [ ! -d "$s" ]; then
         why="the snapshot of $b is not held"

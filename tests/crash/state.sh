@@ -5,7 +5,12 @@
 # clock set back, two hosts with one name. The next backup is right each time.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib-crash.sh"
+need_cmd mkfs.ext4
 crash_job
+# The state on a file system of its own, to roll it back as a host's disk is.
+make_ext4 "$tmp/var" 64M
+mkdir "$tmp/var/state" && ln -s "$tmp/var/state" "$tmp/state"
+interpose
 diag "CRASH_SEED=$seed"
 fill_data 10 100
 
@@ -27,8 +32,20 @@ back() { # NAME OF THE TEST: a backup, and it is right; the document stays in $o
     is "$?${why:+ $why}" 0 "$1: it is right"
     is "$(held)" "neap-$(last_backup | tr / -)" "$1: one snapshot is held"
 }
-keep() { rm -rf "$tmp/$1" && cp -a "$tmp/state" "$tmp/$1"; }
-put_back() { rm -rf "$tmp/state" && cp -a "$tmp/$1" "$tmp/state"; }
+keep() { rm -rf "${tmp:?}/$1" && cp -a "$tmp/var/state" "$tmp/$1"; }
+put_back() { rm -rf "$tmp/var/state" && cp -a "$tmp/$1" "$tmp/var/state"; }
+image() { # save|restore NAME: of the whole file system at $tmp/NAME
+    local dev
+    dev=$(losetup -n -O NAME -j "$tmp/$2.img" | tr -d ' ')
+    [ "$2" != fs ] || umount "$top"
+    umount "$tmp/$2"
+    case $1 in
+    save) cp --sparse=always "$dev" "$tmp/$2.old" ;;
+    restore) cat "$tmp/$2.old" >"$dev" ;;
+    esac
+    mount "$dev" "$tmp/$2"
+    [ "$2" != fs ] || mount -o subvolid=5 "$dev" "$top"
+}
 
 head -c 40960 /dev/zero | tr '\0' z >"$data/flip"
 flip A
@@ -52,20 +69,18 @@ is "$(field everything_why)" None "after that, tracked again: it is"
 flip A
 back "for the old copy"
 put_back state1
-back "an old state folder, its snapshot gone"
-like "$(field everything_why)" "*snapshot of the last backup is missing*" \
-    "an old state folder, its snapshot gone: it is said"
+back "an old copy of the state folder"
+like "$(field everything_why)" "*not as the last backup left them*" "an old copy of the state folder: it is said"
 flip B
 back "tracked after that"
-
+is "$(field everything_why)" None "tracked after that: it is"
 put_back state1
 rm "$tmp/repo/backups/$first"
 flip A
-back "an old state folder, and its backup gone too"
-like "$(field everything_why)" "*last backup*" "an old state folder, and its backup gone too: it is said"
+back "an old copy, and its backup gone too"
 
-# A copy made of files from two times: whatever is in it, the backup is right.
-keep new
+# A mixture of two times, as from a copy made while a backup ran. Each file is
+# put over the other, which keeps even the inode.
 for file in hashes objects; do
     flip A
     back "for the mixture"
@@ -73,44 +88,49 @@ for file in hashes objects; do
     flip B
     back "for the mixture, later"
     cp "$tmp/old/jobs/docs/blockmap/$file" "$tmp/state/jobs/docs/blockmap/$file"
-    back "old $file among new files"
     flip A
+    back "old $file among new files"
+    like "$(field everything_why)" "*not as the last backup left them*" "old $file among new files: it is said"
+    flip B
     back "old $file among new files, and then"
 done
+# The same after a run that was killed, from a copy.
+flip A
+crashing CRASH_ON="linkat packs/" "$NEAP" -q -c "$tmp/neap.yaml" backup docs 2>/dev/null
+cp "$tmp/old/jobs/docs/blockmap/hashes" "$tmp/new-hashes"
+mv "$tmp/new-hashes" "$tmp/state/jobs/docs/blockmap/hashes"
+flip B
+back "other hashes after a kill"
 
 # ---- the host rolled back with its data and its state; the repository is not ----
 flip A
 back "before the rollback"
-keep old
 stop=$(last_backup)
-sync -f "$tmp/fs"
-umount "$tmp/top" "$tmp/fs"
-cp --sparse=always "$tmp/fs.img" "$tmp/fs.old"
-dev=$(losetup -n -O NAME -j "$tmp/fs.img" | tr -d ' ')
-mount "$dev" "$tmp/fs" && mount -o subvolid=5 "$dev" "$tmp/top"
+image save fs
+image save var
 flip B
 back "the later that is undone"
 flip B
 back "and one more"
-umount "$tmp/top" "$tmp/fs"
-cat "$tmp/fs.old" >"$dev"
-put_back old
-mount "$dev" "$tmp/fs" && mount -o subvolid=5 "$dev" "$tmp/top"
+image restore fs
+image restore var
 is "$(held)" "neap-$(echo "$stop" | tr / -)" "the host rolled back: it holds the old snapshot"
 head -c 30000 /dev/urandom >"$data/other-history"
 back "the host rolled back"
 is "$(field everything_why)" None "the host rolled back: tracked from the old snapshot on"
 flip A
 back "the host rolled back, and on"
-status 0 restore -q extract "$stop" "$tmp/out2"
 
-# Only the data is rolled back, the state is not.
-umount "$tmp/top" "$tmp/fs"
-cat "$tmp/fs.old" >"$dev"
-mount "$dev" "$tmp/fs" && mount -o subvolid=5 "$dev" "$tmp/top"
+# Only the data, and only the state.
+image restore fs
 flip B
 back "only the data rolled back"
 like "$(field everything_why)" "*snapshot of the last backup is missing*" "only the data rolled back: it is said"
+image restore var
+flip A
+back "only the state rolled back"
+like "$(field everything_why)" "*snapshot of the last backup is missing*" "only the state rolled back: it is said"
+status 0 restore -q extract "$stop" "$tmp/out2"
 
 # ---- the repository is an older copy ----
 cp -a "$tmp/repo" "$tmp/repo.old"
@@ -124,35 +144,48 @@ back "an older repository put back"
 like "$(field everything_why)" "*last backup*" "an older repository put back: it is said"
 
 # ---- the clock ----
-if faketime=$(command -v faketime); then
-    sleep 1
-    flip B
-    out=$("$faketime" -f -1d "$NEAP" -c "$tmp/neap.yaml" --json backup docs 2>"$tmp/err")
-    is "$?" 0 "the clock a day behind: the backup works"
-    like "$(cat "$tmp/err")" "*clock*behind*" "the clock a day behind: it is said"
-    same_as_snapshot
-    is "$?${why:+ $why}" 0 "the clock a day behind: it is right"
-fi
-# The newest record is of next year: what comes later is named later still.
+sleep 1
+flip B
+out=$(crashing CRASH_CLOCK=-86400 "$NEAP" -c "$tmp/neap.yaml" --json backup docs 2>"$tmp/err")
+is "$?" 0 "the clock a day behind: the backup works"
+like "$(cat "$tmp/err")" "*clock*behind*" "the clock a day behind: it is said"
+same_as_snapshot
+is "$?${why:+ $why}" 0 "the clock a day behind: it is right"
 flip A
 back "the clock is right again"
-future=$(last_backup)
-sed -i "s/\"last_rehash_s\": *[0-9]*/\"last_rehash_s\": 4102444800/" "$tmp/state/jobs/docs/state.json"
 flip B
-back "the state comes from the future"
-what="the re-hash does not wait for that future" \
-    ok sh -c "! grep -q 4102444800 '$tmp/state/jobs/docs/state.json'"
-like "$(last_backup)" "docs/*" "there is a newer one than $future"
+out=$(crashing CRASH_CLOCK=31536000 "$NEAP" -c "$tmp/neap.yaml" --json backup docs 2>"$tmp/err")
+is "$?" 0 "the clock a year ahead: the backup works"
+future=$(last_backup)
+flip A
+back "after a year ahead"
+what="after a year ahead: the next is named later" ok [ "$(last_backup)" \> "$future" ]
+flip B
+back "after a year ahead, and on"
+last_rehash=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["last_rehash_s"])' \
+    "$tmp/state/jobs/docs/state.json")
+what="the re-hash does not wait until that year is over" ok [ "$last_rehash" -le "$(date +%s)" ]
+while [ "$(last_backup)" \> "docs/$(date -u +%Y%m%dT%H%M%SZ)" ]; do rm "$tmp/repo/backups/$(last_backup)"; done
+flip A
+back "those of next year removed"
 
-# ---- two hosts with one name ----
-# The other one committed a backup of the same second, between this one's
-# prepared update and its record: that record must not vouch for our update.
-if command -v strace >/dev/null; then
-    flip A
-    back "two hosts: the common one"
-    keep host2
-    flip B
-    # Ended at the first link of its record: prepared, and not committed.
-    strace -f -qq -o /dev/null -e trace=linkat -e inject=none "$NEAP" --version >/dev/null 2>&1
-fi
+# ---- two hosts of one name ----
+# A clone committed a backup of the very second for which we were killed with a
+# prepared update: its record must not vouch for our hashes.
+flip A
+crashing CRASH_ON="linkat backups/" "$NEAP" -q -c "$tmp/neap.yaml" backup docs 2>/dev/null
+is "$?" 137 "two hosts: ours is killed before its record"
+second=$(held | tail -1)
+second=${second#neap-docs-}
+btrfs subvolume delete "$top"/neap-snapshots/*/"neap-docs-$second" >/dev/null # the clone's disk has no such
+sed "s|^state_dir:.*|state_dir: $tmp/var/clone|" "$tmp/neap.yaml" >"$tmp/clone.yaml"
+flip B
+at=$(date -u -d "$(sed -E 's/(....)(..)(..)T(..)(..)(..)Z/\1-\2-\3 \4:\5:\6/' <<<"$second")" +%s)
+crashing CRASH_CLOCK="@$at" "$NEAP" -q -c "$tmp/clone.yaml" backup docs >"$tmp/clone.log" 2>&1
+is "$?$(cat "$tmp/clone.log")" 0 "two hosts: the clone makes its own"
+is "$(last_backup)" "docs/$second" "two hosts: of the same second"
+flip A
+back "two hosts"
+flip B
+back "two hosts, and on"
 done_testing

@@ -460,7 +460,7 @@ change(struct dice *d)
 	switch (dice_below(d, 9)) {
 	case 0:
 	case 1:
-		close(open(a, O_CREAT | O_WRONLY, 0640));
+		close(open(a, O_CREAT | O_WRONLY | O_NONBLOCK, 0640));
 		break;
 	case 2:
 		(void)!rename(a, b);
