@@ -34,6 +34,14 @@ refuse(struct plan *p, const char *fmt, ...)
 	p->refusal[p->refusals++] = mem_str(text);
 }
 
+static void
+path_fini(struct plan_path *pp)
+{
+	free(pp->path);
+	free(pp->role);
+	free(pp->rel);
+}
+
 static bool
 role_is(const struct plan_path *pp, const char *role)
 {
@@ -133,14 +141,55 @@ volume_of(struct plan *p, const char *path, const char *driver, struct err *e)
 	return (int)p->volumes++;
 }
 
-static bool
-covered(const struct plan *p, size_t volume, const char *path)
+/* Two paths as one. Only what is all configuration is excused as such, and
+ * only what is all optional may be absent. */
+static void
+join_paths(struct plan_path *to, const char *role, bool optional)
+{
+	if (role_is(to, "config") && strcmp(role, "config") != 0) {
+		free(to->role);
+		to->role = mem_str(role);
+	}
+	to->optional = to->optional && optional;
+}
+
+/* The path that holds `pp` already, or NULL. */
+static struct plan_path *
+covering(const struct plan *p, const struct plan_path *pp)
 {
 	for (size_t i = 0; i < p->paths; i++)
-		if (p->path[i].volume == volume &&
-		    fs_below(path, p->path[i].path))
-			return true;
-	return false;
+		if (p->path[i].volume == pp->volume &&
+		    fs_below(pp->path, p->path[i].path))
+			return &p->path[i];
+	return NULL;
+}
+
+/* Each file is to be walked once: what lies in another path goes into that,
+ * whichever the hook named first. */
+static void
+put_path(struct plan *p, struct plan_path pp)
+{
+	struct plan_path *over = covering(p, &pp);
+	size_t kept = 0;
+
+	if (over != NULL) {
+		join_paths(over, pp.role, pp.optional);
+		path_fini(&pp);
+		return;
+	}
+	for (size_t i = 0; i < p->paths; i++) {
+		struct plan_path *old = &p->path[i];
+
+		if (old->volume == pp.volume && fs_below(old->path, pp.path)) {
+			join_paths(&pp, old->role, old->optional);
+			path_fini(old);
+		} else {
+			p->path[kept++] = *old;
+		}
+	}
+	p->path = mem_grow(p->path, kept + 1, sizeof *p->path);
+	p->path[kept] = pp;
+	p->paths = kept + 1;
 }
 
 /* One path of the probe document. Only failures that say nothing about the
@@ -154,7 +203,6 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 	SCOPED_FREE char *real = resolve(path, optional, e);
 	SCOPED_FREE char *base = NULL, *rel = NULL;
 	const char *absent = NULL; /* its name, where it is not there now */
-	struct plan_path *pp;
 	struct stat st;
 	int vol, rc;
 
@@ -188,15 +236,11 @@ add_path(struct plan *p, const char *path, const char *role, bool optional,
 		rel = folder[0] ? fs_join(folder, absent) : mem_str(absent);
 		free(folder);
 	}
-	if (covered(p, (size_t)vol, real))
-		return 0;
-	p->path = mem_grow(p->path, p->paths + 1, sizeof *p->path);
-	pp = &p->path[p->paths++];
-	*pp = (struct plan_path){.path = TAKE(real),
-	    .role = mem_str(role),
-	    .rel = TAKE(rel),
-	    .volume = (size_t)vol,
-	    .optional = optional};
+	put_path(p, (struct plan_path){.path = TAKE(real),
+			.role = mem_str(role),
+			.rel = TAKE(rel),
+			.volume = (size_t)vol,
+			.optional = optional});
 	return 0;
 }
 
@@ -329,11 +373,8 @@ plan_make(struct plan *p, const struct conf *c, const struct conf_job *j,
 void
 plan_fini(struct plan *p)
 {
-	for (size_t i = 0; i < p->paths; i++) {
-		free(p->path[i].path);
-		free(p->path[i].role);
-		free(p->path[i].rel);
-	}
+	for (size_t i = 0; i < p->paths; i++)
+		path_fini(&p->path[i]);
 	for (size_t i = 0; i < p->volumes; i++)
 		snap_close(p->volume[i].v);
 	for (size_t i = 0; i < p->refusals; i++)

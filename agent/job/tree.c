@@ -345,7 +345,11 @@ visit(struct walk *w, size_t volume, int dirfd, const char *name,
 	if (rc < 0)
 		return err_wrap(e, "%s", rel);
 	key.ino = st.st_ino;
-	key.gen = generation_of(dirfd, name, st.st_mode);
+	/* The type is part of it: where there are no generations, a number may
+	 * be a file, then a link, then a file again. As one object the first
+	 * file's blocks would show through the holes of the second. */
+	key.gen =
+	    (uint64_t)o.type << 32 | generation_of(dirfd, name, st.st_mode);
 	rc = put_object(w, &key, &o, object, &slot, &old, e);
 	if (rc < 0)
 		return rc;

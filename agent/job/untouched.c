@@ -76,8 +76,10 @@ untouched_check(const struct state *s, const char *dir, struct err *e)
 
 	if (who[0] == '\0')
 		return 0;
+	/* No moment: it was made and never committed to, as by a dry run. */
 	if (equal(s->map_identity, who) &&
-	    (s->interrupted || equal(s->map_moment, when)))
+	    (s->interrupted || s->map_moment == NULL ||
+		equal(s->map_moment, when)))
 		return 0;
 	return err_set(e, -ESTALE,
 	    "the files in %s are not as the last backup left them, such as "

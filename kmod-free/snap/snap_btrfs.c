@@ -241,7 +241,8 @@ read_names(int dir, struct names *l, struct err *e)
 	while (errno = 0, (de = readdir(d)) != NULL) {
 		struct stat st;
 
-		if (strncmp(de->d_name, SNAP_PREFIX, strlen(SNAP_PREFIX)) != 0 ||
+		if (strncmp(de->d_name, SNAP_PREFIX, strlen(SNAP_PREFIX)) !=
+			0 ||
 		    fstatat(dir, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISDIR(st.st_mode) || st.st_ino != BTRFS_PLACE_ROOT_INO)
 			continue;
