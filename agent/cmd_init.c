@@ -8,25 +8,26 @@
 #include "agent/core/fs.h"
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
+#include "agent/store/passphrase.h"
 
-/* The first line of a file, without its newline; gives. */
+/* A passphrase stands for all the data: the scrypt behind it slows guessing,
+ * it does not make a short word long. */
+#define PASSPHRASE_MIN 8u
+
 static int
 read_passphrase(const char *path, char **out, struct err *e)
 {
-	SCOPED_BUF struct buf b = {0};
-	size_t n;
-	int rc = fs_read_at(AT_FDCWD, path, 4096, &b, e);
+	SCOPED_FREE char *words = NULL;
+	int rc = passphrase_load(&words, path, e);
 
 	if (rc < 0)
-		return err_wrap(e, "passphrase");
-	buf_put_u8(&b, 0);
-	n = strcspn((char *)b.data, "\n");
-	if (n < 8)
+		return rc;
+	if (strlen(words) < PASSPHRASE_MIN)
 		return err_set(e, -EINVAL,
 		    "passphrase in %s: %zu characters are too few; use at "
-		    "least 8, better five words",
-		    path, n);
-	*out = mem_strn((char *)b.data, n);
+		    "least %u, better five words",
+		    path, strlen(words), PASSPHRASE_MIN);
+	*out = TAKE(words);
 	return 0;
 }
 

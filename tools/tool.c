@@ -10,28 +10,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/jdoc.h"
 #include "agent/core/mem.h"
-
-static int
-read_passphrase(struct tool *t, struct err *e)
-{
-	SCOPED_BUF struct buf b = {0};
-	int rc;
-
-	rc = fs_read_at(AT_FDCWD, t->passphrase_file, 4096, &b, e);
-	if (rc < 0)
-		return err_wrap(e, "passphrase file");
-	while (b.len > 0 &&
-	       (b.data[b.len - 1] == '\n' || b.data[b.len - 1] == '\r'))
-		b.len--;
-	if (b.len == 0 || memchr(b.data, 0, b.len) != NULL)
-		return err_set(e, -EINVAL,
-		    "passphrase file %s: it is empty or "
-		    "holds a NUL byte",
-		    t->passphrase_file);
-	t->passphrase = mem_strn((const char *)b.data, b.len);
-	explicit_bzero(b.data, b.len);
-	return 0;
-}
+#include "agent/store/passphrase.h"
 
 static int
 load_conf(struct tool *t, struct err *e)
@@ -62,7 +41,7 @@ tool_locate(struct tool *t, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (t->passphrase_file != NULL) {
-		rc = read_passphrase(t, e);
+		rc = passphrase_load(&t->passphrase, t->passphrase_file, e);
 		if (rc < 0)
 			return rc;
 	}

@@ -14,6 +14,7 @@
 #include "agent/core/jdoc.h"
 #include "agent/core/mem.h"
 #include "agent/core/process.h"
+#include "agent/core/stop.h"
 #include "agent/hooks/contract.h"
 
 #define ARGS_MAX 16
@@ -85,20 +86,66 @@ exit_error(struct process *p, const struct hook_how *how, const char *verb,
 	    verb, status, why);
 }
 
+/* How soon a signal that tells us to stop is noticed while a hook is silent. */
+#define SLICE_MS 200
+
+static int64_t
+slice_end(int64_t deadline_ms)
+{
+	int64_t end = clock_mono_ms() + SLICE_MS;
+
+	return end < deadline_ms ? end : deadline_ms;
+}
+
+/* process_line, -ECANCELED when we are told to stop. */
+static int
+line_or_stop(struct process *p, int64_t deadline_ms, char **line, struct err *e)
+{
+	for (;;) {
+		int rc = stop_check(e);
+
+		if (rc == 0)
+			rc = process_line(p, slice_end(deadline_ms), line, e);
+		if (rc != -ETIMEDOUT || clock_mono_ms() >= deadline_ms)
+			return rc;
+		err_clear(e);
+	}
+}
+
+/* process_wait likewise. */
+static int
+end_or_stop(struct process *p, int64_t deadline_ms, int *status, struct err *e)
+{
+	for (;;) {
+		int rc = stop_check(e);
+
+		if (rc == 0)
+			rc = process_wait(p, slice_end(deadline_ms), status, e);
+		if (rc != -ETIMEDOUT || clock_mono_ms() >= deadline_ms)
+			return rc;
+		err_clear(e);
+	}
+}
+
 /* Run to its end. 0 and the status; -ETIMEDOUT and the last line it said. */
 static int
 run(struct process *p, const struct hook_how *how, const char *const *args,
     int64_t timeout_ms, bool die_with_us, int *status, struct err *e)
 {
+	int64_t deadline_ms = clock_mono_ms() + timeout_ms;
 	int rc = start(p, how, args, die_with_us, e);
 
 	if (rc < 0)
 		return rc;
 	process_close_stdin(p);
-	rc = process_wait(p, clock_mono_ms() + timeout_ms, status, e);
+	/* What goes on without us is not to be stopped with us either. */
+	rc = die_with_us ? end_or_stop(p, deadline_ms, status, e)
+			 : process_wait(p, deadline_ms, status, e);
 	if (rc == 0)
 		return 0;
 	process_end(p, GRACE_MS);
+	if (rc == -ECANCELED)
+		return err_wrap(e, "hook %s %s", how->program, args[0]);
 	return err_set(e, rc,
 	    "hook %s %s: not done after %lld ms, ended; it said: %s",
 	    how->program, args[0], (long long)timeout_ms, process_complaint(p));
@@ -365,7 +412,7 @@ attempt(
 
 	if (rc < 0)
 		return rc;
-	rc = process_line(&s->p, deadline_ms, &line, e);
+	rc = line_or_stop(&s->p, deadline_ms, &line, e);
 	if (rc == -EPIPE)
 		return gave_up(s, doc, e);
 	if (rc < 0) {
@@ -399,7 +446,7 @@ hook_quiesce(struct hook_session **out, const struct hook_how *how,
 			break;
 		process_fini(&s->p);
 		s->p = (struct process)PROCESS_NONE;
-		usleep(BUSY_PAUSE_MS * 1000);
+		usleep(BUSY_PAUSE_MS * 1000); /* a signal ends it */
 	}
 	if (rc == 0) {
 		*out = s;

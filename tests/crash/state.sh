@@ -35,10 +35,19 @@ back() { # NAME OF THE TEST: a backup, and it is right; the document stays in $o
 keep() { rm -rf "${tmp:?}/$1" && cp -a "$tmp/var/state" "$tmp/$1"; }
 put_back() { rm -rf "$tmp/var/state" && cp -a "$tmp/$1" "$tmp/var/state"; }
 image() { # save|restore NAME: of the whole file system at $tmp/NAME
-    local dev
+    local dev live i
     dev=$(losetup -n -O NAME -j "$tmp/$2.img" | tr -d ' ')
+    live=/sys/fs/ext4/${dev#/dev/}
+    [ "$2" != fs ] || live=/sys/fs/btrfs/$(blkid -s UUID -o value "$dev")
+    sync -f "$tmp/$2"
     [ "$2" != fs ] || umount "$top"
     umount "$tmp/$2"
+    # Somebody's mount namespace may hold it a little longer.
+    for ((i = 0; i < 300; i++)); do
+        [ -e "$live" ] || break
+        sleep 0.1
+    done
+    [ ! -e "$live" ] || skip_all "$dev is still in use by another mount namespace"
     case $1 in
     save) cp --sparse=always "$dev" "$tmp/$2.old" ;;
     restore) cat "$tmp/$2.old" >"$dev" ;;
