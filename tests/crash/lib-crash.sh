@@ -104,7 +104,7 @@ held() {
 }
 snapshot_of() { printf '%s\n' "$top"/neap-snapshots/*/neap-"${1/\//-}"; }
 
-last_backup() { neap --json list ${1:+"$1"} | python3 -c '
+last_backup() { neap --json list | python3 -c '
 import json, sys
 l = json.load(sys.stdin)
 l = l["backups"] if isinstance(l, dict) else l
