@@ -51,8 +51,12 @@ describe(struct tool *t, const struct catalog_entry *en, int *worst)
 	json_object_set_new(o, "logical_bytes",
 	    json_integer(jdoc_int(stats, "logical_bytes", 0)));
 	if (catalog_last_proof(t->store.repo, &t->store.keys, en->job, en->time,
-		&proof, &pe) < 0)
-		log_warn("%s: its proofs cannot be read: %s", name, pe.text);
+		&proof, &pe) < 0) {
+		/* Not "never": there is one, and it says nothing. */
+		log_error("%s: its proofs cannot be read: %s", name, pe.text);
+		json_object_set_new(o, "proof_error", jdoc_new_str(pe.text));
+		*worst = pe.code;
+	}
 	if (proof != NULL)
 		json_object_set_new(o, "proof", json_incref(proof));
 	else
@@ -68,6 +72,8 @@ print_row(const json_t *o, const struct catalog_entry *en)
 	int64_t n = jdoc_int(o, "logical_bytes", 0), utc = 0;
 	char when[20], proven[20] = "never", size[32] = "?";
 
+	if (json_object_get(o, "proof_error") != NULL)
+		snprintf(proven, sizeof proven, "damaged");
 	if (checked != NULL && clock_parse_name(&utc, checked) == 0)
 		local_time(proven, utc);
 	if (n > 0)
@@ -111,7 +117,8 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 	if (t->json && (rc = tool_print_json(all, e)) < 0)
 		return rc;
 	if (worst < 0)
-		return err_set(e, worst, "not every record could be read");
+		return err_set(
+		    e, worst, "not every record and proof could be read");
 	return 0;
 }
 

@@ -114,10 +114,12 @@ next(const char *name)
 	return f;
 }
 
+/* `hit` first: most are to die before the call. */
 #define PASS(hit, expr)                                                        \
 	do {                                                                   \
+		bool hit_ = (hit);                                             \
 		long passed_ = (expr);                                         \
-		if (hit)                                                       \
+		if (hit_)                                                      \
 			die();                                                 \
 		return (int)passed_;                                           \
 	} while (0)

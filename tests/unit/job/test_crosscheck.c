@@ -186,35 +186,41 @@ test_a_tracker_that_names_everything_is_not_sampled(void **state)
 	end(&f);
 }
 
-/* Two halves of the period see every block once, in either order. */
+/* Four quarters of the period see every block once, also where one ends in the
+ * middle of a file; then it begins anew. */
 static void
 test_rolling_goes_on_where_it_stopped(void **state)
 {
+	static const struct {
+		const char *name;
+		unsigned block;
+	} wrong[] = {{"one", 5}, {"one", 25}, {"two", 0}, {"two", 39}};
 	struct fixture f;
 	struct err e = ERR_NONE;
-	uint64_t wrong = 0;
 
 	begin(&f, state, BLOCKS);
-	world_write(&f.w, "one", 0, BLOCKS, 8);
-	world_write(&f.w, "two", 0, BLOCKS, 9);
+	for (size_t i = 0; i < MEM_COUNT(wrong); i++)
+		world_write(&f.w, wrong[i].name, wrong[i].block, 1, 900 + i);
 	look(&f);
-	f.state.last_rehash_s = NOW - 15 * DAY;
-	OK(crosscheck_run(&f.x, &e));
-	assert_int_equal(f.x.rehashed_blocks, BLOCKS);
-	assert_int_equal(f.x.wrong_blocks, BLOCKS);
-	assert_int_equal(f.state.last_rehash_s, NOW);
-	wrong = f.x.wrong_blocks;
-	f.x.now_s += 15 * DAY;
-	f.x.wrong_blocks = 0;
-	OK(crosscheck_run(&f.x, &e));
-	wrong += f.x.wrong_blocks;
-	assert_int_equal(wrong, 2 * BLOCKS);
-	assert_int_equal(f.x.rehashed_blocks, 2 * BLOCKS);
-	/* Once around: it begins at the first one again. */
+	f.state.last_rehash_s = NOW - 15 * DAY / 2;
+	for (size_t i = 0; i < 2 * MEM_COUNT(wrong); i++) {
+		size_t k = i % MEM_COUNT(wrong);
+
+		crosscheck_fini(&f.x);
+		f.x.wrong_blocks = f.x.rehashed_blocks = 0;
+		OK(crosscheck_run(&f.x, &e));
+		assert_int_equal(f.x.rehashed_blocks, BLOCKS / 2);
+		assert_int_equal(f.x.wrong_blocks, 1);
+		assert_found_at(&f, wrong[k].name, wrong[k].block);
+		assert_int_equal(f.state.last_rehash_s, f.x.now_s);
+		f.x.now_s += 15 * DAY / 2;
+	}
+	/* Later than the whole period: everything, and no more. */
 	f.x.now_s += 60 * DAY;
-	f.x.wrong_blocks = 0;
+	f.x.wrong_blocks = f.x.rehashed_blocks = 0;
 	OK(crosscheck_run(&f.x, &e));
-	assert_int_equal(f.x.wrong_blocks, 2 * BLOCKS);
+	assert_int_equal(f.x.rehashed_blocks, 2 * BLOCKS);
+	assert_int_equal(f.x.wrong_blocks, MEM_COUNT(wrong));
 	end(&f);
 }
 

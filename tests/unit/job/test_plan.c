@@ -395,6 +395,33 @@ test_an_optional_path_may_be_absent(void **state)
 	end(&f);
 }
 
+/* Red when a path that has to be there may be left out, because one around or
+ * in it may. */
+static void
+test_only_what_is_all_optional_may_be_absent(void **state)
+{
+	static const char in[] = P("vol1/wal", "wal") "," OPTIONAL;
+	static const char around[] =
+	    P("vol1/data/sub", "data") ",{\"path\": \"TOP/vol1/data\", "
+				       "\"role\": \"data\", \"optional\": "
+				       "true}";
+	static const char around_first[] =
+	    "{\"path\": \"TOP/vol1/data\", \"role\": \"data\", "
+	    "\"optional\": true}," P("vol1/data/sub", "data");
+	static const char *const answers[] = {in, around, around_first};
+
+	(void)state;
+	for (size_t i = 0; i < MEM_COUNT(answers); i++) {
+		struct fixture f;
+
+		answer(answers[i], "");
+		make(&f, "auto");
+		assert_int_equal(f.plan.paths, 1);
+		assert_false(f.plan.path[0].optional);
+		end(&f);
+	}
+}
+
 /* By its real place, so that a link cannot lead off the volume unseen. */
 static void
 test_links_are_resolved(void **state)
@@ -447,6 +474,7 @@ main(void)
 	    TEST(test_what_lies_in_a_folder_is_there_once),
 	    TEST(test_data_below_configuration_is_data),
 	    TEST(test_an_optional_path_may_be_absent),
+	    TEST(test_only_what_is_all_optional_may_be_absent),
 	    TEST(test_links_are_resolved),
 	    TEST(test_the_hook_may_refuse),
 	};
