@@ -498,9 +498,15 @@ backup_run(const struct conf *c, const struct conf_job *j,
 
 	r.state.lock_fd = -1;
 	rc = work(&r, e);
+	/* Before what it left unfinished is given back. */
+	if (rc < 0)
+		rc = state_explain(&r.state, e);
 	if (rc == -ESTALE) {
 		start_over(&r, e);
 		rc = work(&r, e);
+		/* Before what it left unfinished is given back. */
+		if (rc < 0)
+			rc = state_explain(&r.state, e);
 	}
 	log_progress_end();
 	/* The snapshot of a backup that is not there is of no use. */

@@ -7,14 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/core/clock.h"
 #include "agent/core/fs.h"
 #include "agent/core/jdoc.h"
 #include "agent/core/mem.h"
+#include "agent/core/tmpfile.h"
 
 #define HISTORY_BYTES_MAX (8u << 20) /* about 10,000 lines */
+/* With less than this, what a backup could not write did not fit. */
+#define FULL_BYTES (1u << 20)
 
 static char *
 state_path(const struct state *s, const char *name)
@@ -58,6 +63,17 @@ member(const json_t *j, const char *key)
 	const char *v = jdoc_str(j, key, NULL);
 
 	return v ? mem_str(v) : NULL;
+}
+
+/* What a killed run was about to rename: of no use, and only untidy. */
+static void
+reap(const struct state *s)
+{
+	SCOPED_FREE char *blockmap = state_path(s, "blockmap");
+	struct err ignored = ERR_NONE;
+
+	tmpfile_reap(AT_FDCWD, s->dir, &ignored);
+	tmpfile_reap(AT_FDCWD, blockmap, &ignored);
 }
 
 /* A document that cannot be read is a lost one: the work starts afresh. */
@@ -116,10 +132,37 @@ state_open(
 	rc = take_lock(s, job, e);
 	if (rc < 0)
 		return rc;
+	reap(s);
 	running = state_path(s, "running");
 	s->interrupted = access(running, F_OK) == 0;
 	load(s);
 	return 0;
+}
+
+int
+state_explain(const struct state *s, struct err *e)
+{
+	SCOPED_FREE char *dir = NULL;
+	struct statvfs v;
+	char *slash;
+
+	if ((e->code != -ENOSPC && e->code != -EDQUOT) || s->dir == NULL ||
+	    strstr(e->text, "is full") != NULL)
+		return e->code;
+	/* It may not even have come to be made. */
+	dir = mem_str(s->dir);
+	while (statvfs(dir, &v) < 0) {
+		slash = strrchr(dir, '/');
+		if (slash == NULL || slash == dir)
+			return e->code;
+		*slash = '\0';
+	}
+	if (e->code == -EDQUOT || v.f_favail == 0 ||
+	    (uint64_t)v.f_bavail * v.f_frsize < FULL_BYTES)
+		err_hint(e,
+		    "the file system that holds %s is full: make room there",
+		    s->dir);
+	return e->code;
 }
 
 int
@@ -197,14 +240,33 @@ trim_history(const char *path, struct err *e)
 	    SPAN(nl + 1, (size_t)(b.data + b.len - nl - 1)), 0600, e);
 }
 
+/* The whole line or nothing: half of one would spoil the next as well. */
+static int
+append(int fd, const char *path, const char *text, struct err *e)
+{
+	SCOPED_FREE char *line = mem_printf("%s\n", text);
+	size_t n = strlen(line);
+	struct stat st;
+	ssize_t done;
+	int errnum;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "look at %s", path);
+	done = write(fd, line, n);
+	if (done == (ssize_t)n)
+		return 0;
+	errnum = done < 0 ? errno : ENOSPC;
+	if (done > 0 && ftruncate(fd, st.st_size) < 0)
+		errnum = errno;
+	return err_sys(e, errnum, "write %s", path);
+}
+
 int
 state_history_add(struct state *s, const json_t *line, struct err *e)
 {
 	SCOPED_FREE char *path = state_path(s, "history.jsonl");
 	SCOPED_FREE char *text = jdoc_line(line);
-	SCOPED_FREE char *with_nl = mem_printf("%s\n", text);
 	SCOPED_FD int fd = -1;
-	size_t n = strlen(with_nl);
 	int rc = trim_history(path, e);
 
 	if (rc < 0)
@@ -212,9 +274,7 @@ state_history_add(struct state *s, const json_t *line, struct err *e)
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", path);
-	if (write(fd, with_nl, n) != (ssize_t)n)
-		return err_sys(e, errno ? errno : EIO, "write %s", path);
-	return 0;
+	return append(fd, path, text, e);
 }
 
 json_t *

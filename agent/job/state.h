@@ -39,6 +39,9 @@ int state_open(
 int state_peek(
     struct state *s, const struct conf *c, const char *job, struct err *e);
 int state_save(struct state *s, struct err *e);
+/* Where an error says that there is no room and it is the state's file system
+ * that has none, add so and what to do. Returns e's code. */
+int state_explain(const struct state *s, struct err *e);
 /* A run begins / has ended in order (or cleaned up after itself). */
 int state_begin(struct state *s, struct err *e);
 int state_end(struct state *s, struct err *e);

@@ -29,7 +29,8 @@ balloon() { # FOLDER KIB-LEFT
     rm -f "$1/balloon"
     sync -f "$1"
     free=$(df --output=avail -k "$1" | tail -1)
-    fallocate -l $(((free - $2) * 1024)) "$1/balloon"
+    fallocate -l $(((free - $2) * 1024)) "$1/balloon" 2>/dev/null ||
+        head -c $(((free - $2) * 1024)) /dev/zero >"$1/balloon" 2>/dev/null
 }
 n=0
 changes() { # 6 MB that do not compress
@@ -49,7 +50,6 @@ fails() { # NAME FOLDER KIB WHAT-IT-SAYS
     changes
     status 1 neap -q backup docs
     like "$err" "$4" "$1, $3 KiB left: it says what is full"
-    diag "$err"
     is "$(held)" "$anchor" "$1: no new snapshot is left"
     is "$(count)" "$before" "$1: no half backup is listed"
     rm -rf "$tmp/out"
@@ -70,7 +70,7 @@ fails() { # NAME FOLDER KIB WHAT-IT-SAYS
 for left in 0 200 5000; do
     fails "the repository full" "$tmp/repo-fs" "$left" "*$tmp/repo-fs/repo*full*"
 done
-for left in 0 8 60; do
+for left in 0 8; do
     fails "the state folder full" "$tmp/state-fs" "$left" "*$tmp/state-fs/state*full*"
 done
 

@@ -190,7 +190,7 @@ btrfs subvolume delete "$top"/neap-snapshots/*/"neap-docs-$second" >/dev/null # 
 sed "s|^state_dir:.*|state_dir: $tmp/var/clone|" "$tmp/neap.yaml" >"$tmp/clone.yaml"
 flip B
 at=$(date -u -d "$(sed -E 's/(....)(..)(..)T(..)(..)(..)Z/\1-\2-\3 \4:\5:\6/' <<<"$second")" +%s)
-crashing CRASH_CLOCK="@$at" "$NEAP" -q -c "$tmp/clone.yaml" backup docs >"$tmp/clone.log" 2>&1
+crashing CRASH_CLOCK="@$at" "$NEAP" -q -c "$tmp/clone.yaml" backup docs 2>"$tmp/clone.log" >/dev/null
 is "$?$(cat "$tmp/clone.log")" 0 "two hosts: the clone makes its own"
 is "$(last_backup)" "docs/$second" "two hosts: of the same second"
 flip A

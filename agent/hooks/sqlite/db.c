@@ -2,6 +2,7 @@
 #include "agent/hooks/sqlite/db.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "agent/core/mem.h"
 
@@ -20,7 +21,7 @@ db_finalize_scope(sqlite3_stmt **st)
 static int
 db_error(sqlite3 *db, int code, const char *what, struct err *e)
 {
-	int our;
+	int our, why;
 
 	switch (code & 0xff) {
 	case SQLITE_CORRUPT:
@@ -41,8 +42,13 @@ db_error(sqlite3 *db, int code, const char *what, struct err *e)
 		our = -EIO;
 		break;
 	}
-	return err_set(e, our, "%.300s: %s", what,
-	    db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+	/* "disk I/O error" alone helps nobody. */
+	why = db != NULL ? sqlite3_system_errno(db) : 0;
+	if (our == -EIO && (why == ENOSPC || why == EDQUOT))
+		our = -ENOSPC;
+	return err_set(e, our, "%.300s: %s%s%s", what,
+	    db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(code),
+	    why != 0 ? ": " : "", why != 0 ? strerror(why) : "");
 }
 
 int
