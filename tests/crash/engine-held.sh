@@ -62,10 +62,10 @@ each() { # JOB PATH: for one engine
     is "$why" "" "$job, the hook killed: nothing is left"
 
     # Hung, not dead: the hook lets go by itself, and the agent finds out.
-    sed -i "s|\(  $job: {engine: [a-z]*\), |\1, hold_ms: 1500, |" "$tmp/neap.yaml"
+    sed -i "s|\(  $job: {engine: [a-z]*\), |\1, hold_limit: 1s, |" "$tmp/neap.yaml"
     hold "$job"
     kill -STOP "$agent"
-    sleep 2
+    sleep 1.5
     what="$job, the agent hangs: writes after hold_ms" ok "$w"
     rm "$tmp/reached"
     kill -CONT "$agent"

@@ -49,7 +49,7 @@ for pid, l, part in lines:
         if p.startswith(repo) or p + "/" == repo:
             rel = p[len(repo):]
             if "(deleted)" in rel or rel.startswith("#"): synced.add(rel.split(" ")[0])
-            else: dirty_folders.discard(rel.rstrip("/"))
+            else: dirty_folders = {d for d in dirty_folders if d[0] != rel.rstrip("/")}
         if p.endswith("/blockmap") and prepared == "named": prepared = "durable"
         continue
     m = re.match(r"renameat\(\d+<[^>]*>, \"[^\"]*\", \d+<([^>]*)>, \"redo\.new\"", l)
@@ -62,15 +62,14 @@ for pid, l, part in lines:
         named[kind] += 1
         before = {"packs": (), "index": ("packs",), "maps": ("packs", "index"),
                   "backups": ("packs", "index", "maps")}[kind]
-        for f in sorted(dirty_folders):
-            if any(f == b or f.startswith(b + "/") for b in before) or (f == "" and kind != "packs" and before):
-                bad.append(f"{name} is named while folder {f or '.'} is not synced")
+        for f, why in sorted(dirty_folders):
+            if why in before: bad.append(f"{name} is named while folder {f or '.'} is not synced since one of {why}")
         if kind == "backups" and prepared != "durable": bad.append("the record is named before the block map's update is durable")
-        dirty_folders.update(folders(name))
+        dirty_folders.update((f, kind) for f in folders(name))
         continue
     if "BTRFS_IOC_SNAP_DESTROY" in l:
         dropped = True
-        if any(f.startswith("backups") for f in dirty_folders) or not named["backups"]:
+        if any(why == "backups" for _, why in dirty_folders) or not named["backups"]:
             bad.append("a snapshot goes before the record is durable")
 # Each named file was synced while it had no name.
 n = sum(named.values())
