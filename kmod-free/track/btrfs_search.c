@@ -96,6 +96,8 @@ inline_extent(const struct btrfs_search_item *item,
 	/* It lives inside a tree block, of 64 KiB at most. */
 	if (x->ram_bytes > 65536)
 		return bad_item(item, "longer than an inline extent can be", e);
+	if (x->start >= FILE_END_MAX || x->ram_bytes > FILE_END_MAX - x->start)
+		return bad_item(item, "past the end of any file", e);
 	x->end = x->start + x->ram_bytes;
 	x->inline_bytes = SPAN(p + INLINE_AT, item->body.len - INLINE_AT);
 	return 0;

@@ -18,9 +18,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		     data + len);
 		if (item.key.type == BTRFS_SEARCH_INODE)
 			btrfs_search_inode(&item, &inode, &e);
-		if (item.key.type == BTRFS_SEARCH_EXTENT &&
-		    btrfs_search_extent(&item, &x, &e) == 0)
-			MUST(x.end >= x.start && x.end <= 1ull << 63);
+		if (item.key.type != BTRFS_SEARCH_EXTENT ||
+		    btrfs_search_extent(&item, &x, &e) < 0)
+			continue;
+		MUST(x.end >= x.start);
+		/* An inline one is only said to be short. */
+		if (x.data == BTRFS_SEARCH_INLINE)
+			MUST(x.end - x.start <= 65536);
+		else
+			MUST(x.end <= 1ull << 63);
 	}
 	return 0;
 }
