@@ -42,7 +42,7 @@ hold() { # JOB
 }
 
 each() { # JOB PATH: for one engine
-    local job=$1 path=$2 w=writes_$3 h=is_held_$3 sig
+    local job=$1 path=$2 w=writes_$3 h=is_held_$3
     hold "$job"
     what="$job: it is held" ok "$h"
     kill -9 "$agent"

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,7 +86,7 @@ look(const char *call, const char *path)
 	if (wait != NULL && strncmp(line, wait, strlen(wait)) == 0 &&
 	    !atomic_exchange(&waited, true))
 		wait_here();
-	hit = (at != NULL && n == atoi(at)) ||
+	hit = (at != NULL && n == strtol(at, NULL, 10)) ||
 	      (on != NULL && strncmp(line, on, strlen(on)) == 0);
 	if (hit && getenv("CRASH_AFTER") == NULL)
 		die();
@@ -241,9 +242,9 @@ clock_gettime(clockid_t clock, struct timespec *t)
 
 	if (rc == 0 && add != NULL && clock == CLOCK_REALTIME && watched()) {
 		if (add[0] == '@')
-			t->tv_sec = atoll(add + 1);
+			t->tv_sec = strtoll(add + 1, NULL, 10);
 		else
-			t->tv_sec += atoll(add);
+			t->tv_sec += strtoll(add, NULL, 10);
 	}
 	return rc;
 }

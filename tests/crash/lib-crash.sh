@@ -8,7 +8,7 @@
 #   neap, restore        the two commands with that configuration
 #   fill_data, start_writer, stop_writer   content, and what changes it
 #   field KEY            of the JSON document in $out
-#   last_backup          the newest one that `neap list` shows ("" : none)
+#   last_backup [JOB]    the newest one that `neap list` shows ("" : none)
 #   held                 names of the snapshots that the host holds
 #   same_as_snapshot     the last backup's extract equals its snapshot ($why)
 #   clean                no process, mount, loop device or temporary file of ours
@@ -30,6 +30,7 @@ now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 pick() { picked=$(((RANDOM * 32768 + RANDOM) % $1)); }
 field() { python3 -c 'import json, sys; print(json.loads(sys.argv[1]).get(sys.argv[2]))' "$out" "$1"; }
 
+# shellcheck disable=SC2120 # other files give it arguments
 write_conf() { # [JOB-LINES]
     cat >"$tmp/neap.yaml" <<YAML
 state_dir: $tmp/state
@@ -104,11 +105,11 @@ held() {
 }
 snapshot_of() { printf '%s\n' "$top"/neap-snapshots/*/neap-"${1/\//-}"; }
 
+# With a job: also one that the configuration does not have.
 last_backup() { neap --json list | python3 -c '
 import json, sys
-l = json.load(sys.stdin)
-l = l["backups"] if isinstance(l, dict) else l
-print(max((b["backup"] for b in l), key=lambda n: n.split("/")[1], default=""))'; }
+print(max((b["backup"] for b in json.load(sys.stdin) if sys.argv[1] in ("", b["job"])),
+          key=lambda n: n.split("/")[1], default=""))' "${1:-}"; }
 
 same() { # BACKUP PATH SNAPSHOT-FOLDER
     rm -rf "$tmp/out"
