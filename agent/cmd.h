@@ -15,6 +15,7 @@ struct cmd {
 	/* global options */
 	const char *conf_file;
 	bool json;
+	bool quiet; /* a backup that went well says nothing */
 	/* options of commands; main.c says which command takes which */
 	bool full_scan, dry_run, trust_tracker, check;
 	const char *passphrase_file;

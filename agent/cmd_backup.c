@@ -103,7 +103,7 @@ cmd_backup(struct cmd *c, struct err *e)
 		cmd_print_json(result);
 	else if (c->dry_run)
 		say_dry(result);
-	else
+	else if (!c->quiet)
 		say(result);
 	return 0;
 }

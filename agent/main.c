@@ -139,6 +139,7 @@ parse(int argc, char **argv, struct cmd *c, const struct command **k,
 			break;
 		case 'q':
 			*level = LOG_AT_QUIET;
+			c->quiet = true;
 			break;
 		case 'v':
 			*level = LOG_AT_DEBUG;

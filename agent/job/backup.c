@@ -461,6 +461,16 @@ run_fini(struct run *r)
 	state_close(&r->state);
 }
 
+/* A full disk is explained before the unfinished files that fill it are given
+ * back. */
+static int
+attempt(struct run *r, struct err *e)
+{
+	int rc = work(r, e);
+
+	return rc < 0 ? state_explain(&r->state, e) : rc;
+}
+
 /* Once more, with nothing of the last backup but its chunks. */
 static void
 start_over(struct run *r, const struct err *e)
@@ -497,16 +507,10 @@ backup_run(const struct conf *c, const struct conf_job *j,
 	int rc;
 
 	r.state.lock_fd = -1;
-	rc = work(&r, e);
-	/* Before what it left unfinished is given back. */
-	if (rc < 0)
-		rc = state_explain(&r.state, e);
+	rc = attempt(&r, e);
 	if (rc == -ESTALE) {
 		start_over(&r, e);
-		rc = work(&r, e);
-		/* Before what it left unfinished is given back. */
-		if (rc < 0)
-			rc = state_explain(&r.state, e);
+		rc = attempt(&r, e);
 	}
 	log_progress_end();
 	/* The snapshot of a backup that is not there is of no use. */
