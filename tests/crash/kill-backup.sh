@@ -92,8 +92,12 @@ change() { # the same of each kind, and 2 MB that are new
     head -c 5000 /dev/urandom | dd of="$data/d2/f2" bs=1 seek=$((RANDOM * 4)) conv=notrunc status=none
 }
 die_at() { # VAR=VALUE…; the backup dies by the signal
+    local st
     crashing "$@" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1
-    [ $? = 137 ]
+    st=$?
+    # One backup makes a few calls more than another: a number may be past its end.
+    case $1 in CRASH_AT=*) [ $st != 0 ] || return 0 ;; esac
+    [ $st = 137 ]
 }
 killed_at() { # NAME VAR=VALUE…
     local name=$1 n before stored
