@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -211,6 +212,24 @@ pwrite64(int fd, const void *p, size_t n, off64_t off)
 	if (hit)
 		die();
 	return done;
+}
+
+/* Neighbours in one call: of those it is the first page that is torn. */
+ssize_t
+pwritev64(int fd, const struct iovec *v, int n, off64_t off)
+{
+	ssize_t (*real)(int, const struct iovec *, int, off64_t) =
+	    next("pwritev64");
+	char path[4096];
+
+	if (strstr(path_of(fd, path, sizeof path), "/hashes") != NULL &&
+	    look("pwrite", path)) {
+		struct iovec half = {v->iov_base, v->iov_len / 2};
+
+		if (real(fd, &half, 1, off) >= 0)
+			die();
+	}
+	return real(fd, v, n, off);
 }
 
 /* The ioctls that make and remove snapshots: fs/btrfs, type 0x94. */
