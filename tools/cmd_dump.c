@@ -41,11 +41,12 @@ read_options(struct options *o, int argc, char **argv, struct err *e)
 			return e->code;
 	}
 	rc = tool_args(argc, argv, 1, &tool_dump, e);
-	if (rc == 0 && o->output == NULL)
-		return err_set(e, -EINVAL,
-		    "where to? name it with --output "
-		    "FILE");
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (o->output == NULL)
+		return err_set(
+		    e, -EINVAL, "where to? name it with --output FILE");
+	return 0;
 }
 
 /* A folder beside the output, so that a rename puts it in place; gives. */

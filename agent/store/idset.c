@@ -36,7 +36,7 @@ place(const struct idset *s, const struct chunk_id *id)
 static void
 resize(struct idset *s, size_t size)
 {
-	struct idset to = {.size = size, .n = s->n};
+	struct idset to = {.size = size, .n = s->n}, old = *s;
 
 	to.slot = mem_array(size, sizeof *to.slot);
 	to.taken = mem_array(size, sizeof *to.taken);
@@ -48,8 +48,8 @@ resize(struct idset *s, size_t size)
 			to.taken[at] = true;
 		}
 	}
-	idset_fini(s);
 	*s = to;
+	idset_fini(&old);
 }
 
 bool

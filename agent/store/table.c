@@ -417,7 +417,7 @@ table_get(struct table *t, struct span key, struct buf *out, struct err *e)
 {
 	int64_t n = table_dir_find(&t->dir, key);
 	struct table_frame *f;
-	struct span k, v;
+	struct span k, v = {0};
 	uint32_t i;
 	int rc;
 

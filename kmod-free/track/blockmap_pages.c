@@ -335,7 +335,7 @@ copy_page(struct blockmap_pages *p, uint64_t from, uint64_t to, struct err *e)
 	uint8_t *dst = NULL;
 	int rc = blockmap_pages_get(p, from, &src, e);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	/* The target may need the source's slot. */
 	memcpy(hashes, src, sizeof hashes);
