@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -121,6 +122,7 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 		rc = tool_locate(t, e);
 	if (rc < 0)
 		return rc;
+	assert(o.output != NULL); /* read_options saw to it */
 	o.how.backup = argv[optind];
 	dir = folder_beside(o.output, e);
 	if (dir == NULL)
