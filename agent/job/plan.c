@@ -115,14 +115,38 @@ resolve(const char *path, bool optional, struct err *e)
 	return real_dir ? fs_join(real_dir, slash + 1) : NULL;
 }
 
+/* The open volume that holds a path of this device (a btrfs subvolume, too, is
+ * one to stat). To open one again is a mount: tens of milliseconds. */
+static int
+open_volume_of(const struct plan *p, const char *path, dev_t dev, bool live)
+{
+	for (size_t i = 0; i < p->volumes; i++) {
+		const struct plan_volume *pv = &p->volume[i];
+		SCOPED_FREE char *rel = NULL;
+		struct err ignored = ERR_NONE;
+
+		if (pv->dev == dev && pv->live == live &&
+		    snap_locate(pv->v, path, &rel, &ignored) == 0)
+			return (int)i;
+	}
+	return -ENOENT;
+}
+
 /* The volume of a path, opened once; its index, or an error. */
 static int
 volume_of(struct plan *p, const char *path, const char *driver, struct err *e)
 {
 	struct snap_volume *v = NULL;
 	struct plan_volume *pv;
-	int rc = snap_open(&v, driver, path, e);
+	struct stat st;
+	int rc;
 
+	if (stat(path, &st) < 0)
+		return err_sys(e, errno, "stat %s", path);
+	rc = open_volume_of(p, path, st.st_dev, strcmp(driver, "none") == 0);
+	if (rc >= 0)
+		return rc;
+	rc = snap_open(&v, driver, path, e);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < p->volumes; i++)
@@ -132,7 +156,7 @@ volume_of(struct plan *p, const char *path, const char *driver, struct err *e)
 		}
 	p->volume = mem_grow(p->volume, p->volumes + 1, sizeof *p->volume);
 	pv = &p->volume[p->volumes];
-	*pv = (struct plan_volume){.v = v};
+	*pv = (struct plan_volume){.v = v, .dev = st.st_dev};
 	pv->number = (uint32_t)XXH3_64bits(v->id, strlen(v->id));
 	/* The highest number is the host's folders above the volumes. */
 	if (pv->number == UINT32_MAX)

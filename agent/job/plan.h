@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "agent/conf/conf.h"
 #include "agent/hooks/client.h"
@@ -17,6 +18,7 @@
 
 struct plan_volume {
 	struct snap_volume *v;
+	dev_t dev;       /* what stat says of the paths on it */
 	uint32_t number; /* digest of its id: the block map's key */
 	bool live;       /* provider "none": not a snapshot */
 };
