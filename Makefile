@@ -179,7 +179,7 @@ lint:
 	tests/lint
 bench: deps
 	@$(MAKE) --no-print-directory all
-	tests/bench/run
+	NEAP_BUILD=$(B) tests/bench/run
 fuzz:
 	O=$(O) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 
