@@ -96,7 +96,7 @@ programs := $(B)/neap $(B)/neap-restore \
 inspectors := $(B)/neap-inspect
 
 .PHONY: all deps demo check check-fast lint bench fuzz install clean \
-	unit-programs fuzz-programs help
+	unit-programs test-programs fuzz-programs help
 all: $(programs) $(inspectors)
 
 help:
@@ -154,6 +154,23 @@ unit-programs: $(call unit_of,$(1))
 endef
 $(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
 .SECONDARY:
+
+# Programs of the shell tests alone, never installed. neap-faulty is neap with
+# a tracker that lies: its array of trackers stands in front of the library's.
+test_programs := $(B)/neap-faulty $(B)/random-ops $(B)/neap-scale
+test-programs: $(test_programs)
+$(B)/neap-faulty: $(B)/obj/tests/system/tracker_fault.o \
+	$(call obj,$(call src,agent)) $(call lib,job $(uses_job))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,job $(uses_job)))
+$(B)/random-ops: $(B)/obj/tests/system/random_ops.o $(call lib,core)
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(ext_core))
+
+# For make scale: makes up what a backup of many terabytes leaves.
+$(B)/neap-scale: $(call obj,$(call src,tools/scale)) $(call lib,job $(uses_job))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,job $(uses_job)))
 
 # Fuzz targets: with libFuzzer (VARIANT=fuzz), or to be fed files.
 fuzz_main := $(if $(filter fuzz,$(VARIANT)),,$(B)/obj/tests/fuzz/replay.o)

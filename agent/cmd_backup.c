@@ -76,7 +76,8 @@ say(const json_t *j)
 		printf("  checked   %10lld blocks it did not name, %lld of "
 		       "them wrong\n",
 		    (long long)(jdoc_int(j, "sampled_blocks", 0) +
-				jdoc_int(j, "rehashed_blocks", 0)),
+				jdoc_int(j, "rehashed_blocks", 0) +
+				jdoc_int(j, "second_opinion_blocks", 0)),
 		    (long long)jdoc_int(j, "wrong_blocks", 0));
 	printf("  changed   %10s, of which new to the repository %s\n",
 	    size_of(j, "changed_bytes", a), size_of(j, "new_bytes", b));

@@ -173,7 +173,8 @@ change_check(struct run *r, struct err *e)
 	log_warn("job %s: ALERT: the tracker %s did not name %llu of %llu "
 		 "checked blocks that changed (first: %s): it is put in "
 		 "quarantine, everything is hashed now and in every backup "
-		 "until `neap backup %s --trust-tracker`",
+		 "until `neap backup %s --trust-tracker`; earlier backups may "
+		 "hold older bytes there",
 	    r->job->name, r->tracker, (unsigned long long)x->wrong_blocks,
 	    (unsigned long long)(x->sampled_blocks + x->rehashed_blocks +
 				 x->second_blocks),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/job/crosscheck.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,17 +146,28 @@ check_range(struct crosscheck *x, const struct tree_file *f, uint64_t from,
 
 /* ---- the random sample ---------------------------------------------------------- */
 
-/*
- * One block out of each of `n` equal parts, by the random number in its place.
- * So none is picked twice, and at 100 percent all are. That k wrong ones of N
- * stay unseen is as likely as with n picks out of the whole, (1 - k/N)^n, where
- * they are spread evenly, and less so where not.
- */
-static void
-pick_spread(uint64_t *pick, size_t n, uint64_t blocks)
+size_t
+crosscheck_samples(uint64_t blocks, double percent)
+{
+	double want = (double)blocks * percent / 100;
+	size_t n = want > CROSSCHECK_SAMPLES_MAX ? CROSSCHECK_SAMPLES_MAX
+						 : (size_t)want;
+
+	if (percent <= 0)
+		return 0;
+	if (n < CROSSCHECK_SAMPLES_MIN)
+		n = CROSSCHECK_SAMPLES_MIN;
+	return n < blocks ? n : (size_t)blocks;
+}
+
+/* So at 100 percent all are taken, and of a run of wrong blocks as long as two
+ * parts one is. */
+void
+crosscheck_pick(uint64_t *pick, size_t n, uint64_t blocks)
 {
 	uint64_t from = 0;
 
+	assert(n <= blocks);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t to = blocks / n * (i + 1) + blocks % n * (i + 1) / n;
 
@@ -169,25 +181,18 @@ pick_spread(uint64_t *pick, size_t n, uint64_t blocks)
 static int
 sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 {
-	double want = (double)v->blocks * x->sample_percent / 100;
-	size_t n = want > CROSSCHECK_SAMPLES_MAX ? CROSSCHECK_SAMPLES_MAX
-						 : (size_t)want;
+	size_t n = crosscheck_samples(v->blocks, x->sample_percent);
 	SCOPED_FREE uint64_t *pick = NULL;
 	size_t at = 0;
 	int rc = 0;
 
-	/* Of a small database a good part is seen each time. */
-	if (n < 64 && x->sample_percent > 0)
-		n = 64;
-	if (n > v->blocks)
-		n = (size_t)v->blocks;
 	if (n == 0)
 		return 0;
 	pick = mem_array(n, sizeof *pick);
 	rc = clock_random(pick, n * sizeof *pick, e);
 	if (rc < 0)
 		return rc;
-	pick_spread(pick, n, v->blocks);
+	crosscheck_pick(pick, n, v->blocks);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		const struct tree_file *f;
 		uint64_t block;

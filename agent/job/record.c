@@ -90,9 +90,9 @@ record_result(const struct run *r)
 	json_t *stats = stats_json(r), *t = tracker_json(r);
 
 	json_object_update(j, stats);
-	for (const char *const *k =
-		 (const char *const[]){"named_bytes", "sampled_blocks",
-		     "rehashed_blocks", "wrong_blocks", "escalated", NULL};
+	for (const char *const *k = (const char *const[]){"named_bytes",
+		 "sampled_blocks", "rehashed_blocks", "second_opinion_blocks",
+		 "wrong_blocks", "escalated", NULL};
 	     *k != NULL; k++)
 		json_object_set(j, *k, json_object_get(t, *k));
 	json_object_set_new(j, "dry_run", json_boolean(r->how->dry_run));
