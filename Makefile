@@ -7,7 +7,13 @@
 #   make check-fast unit and command tests only; no root needed
 #   make lint       clang-format, clang-tidy, cppcheck, headers alone, symbols
 #   make bench      neap and its peers on the same data, as ratios
+#   make scale      a backup of 10,000 changed blocks of databases up to 10 TB,
+#                   whose maps and index are made up (SCALE="TB…")
+#   make newcomer   README's commands on a fresh Debian 12 in a chroot
 #   make fuzz       the parsers under libFuzzer, FUZZ_SECONDS each
+#   make coverage   all tests on instrumented programs; lines and branches that
+#                   they reach, per folder
+#   make check-valgrind  the command tests under valgrind
 #   make install    into DESTDIR/PREFIX; the tree runs from wherever it lies
 #   make clean      remove build/
 # knobs
@@ -42,7 +48,7 @@ flags_debug := -O0 -g3
 flags_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 flags_tsan := -O1 -g -fsanitize=thread
-flags_cov := -O0 -g --coverage
+flags_cov := -O0 -g --coverage -Wl,--wrap=_exit,--wrap=__gcov_execve
 # tests/fuzz/run's, with clang
 flags_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -95,8 +101,8 @@ programs := $(B)/neap $(B)/neap-restore \
 	$(patsubst %,$(B)/hooks/%,$(hook_programs))
 inspectors := $(B)/neap-inspect
 
-.PHONY: all deps demo check check-fast lint bench fuzz install clean \
-	unit-programs test-programs fuzz-programs help
+.PHONY: all deps demo check check-fast check-valgrind coverage lint bench fuzz \
+	scale newcomer install clean unit-programs test-programs fuzz-programs help
 all: $(programs) $(inspectors)
 
 help:
@@ -119,6 +125,9 @@ $(B)/lib$(1).a: $(call obj,$(call src,$(dir_$(1))))
 	$(Q)ar rcs $$@ $$^
 endef
 $(foreach l,$(libs),$(eval $(call archive,$(l))))
+ifeq ($(VARIANT),cov)
+$(B)/libcore.a: $(B)/obj/tests/coverage_exit.o
+endif
 
 link = $(Q)$(CC) $(ours) $(CFLAGS) $(LDFLAGS) -o $@
 
@@ -172,14 +181,12 @@ $(B)/neap-scale: $(call obj,$(call src,tools/scale)) $(call lib,job $(uses_job))
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(call ext_of,job $(uses_job)))
 
-# Fuzz targets: with libFuzzer (VARIANT=fuzz), or to be fed files.
-fuzz_main := $(if $(filter fuzz,$(VARIANT)),,$(B)/obj/tests/fuzz/replay.o)
-fuzz_libs := hooks conf track snap io store core
-$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(fuzz_main) $(call lib,$(fuzz_libs))
+# Fuzz targets, with libFuzzer: VARIANT=fuzz CC=clang, as tests/fuzz/run has it.
+fuzz_libs := job store conf hooks track snap io core
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call lib,$(fuzz_libs))
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(link) $(if $(fuzz_main),,-fsanitize=fuzzer) $^ \
-	    $(call pkg,$(call ext_of,$(fuzz_libs)))
+	$(link) -fsanitize=fuzzer $^ $(call pkg,$(call ext_of,$(fuzz_libs)))
 fuzz-programs: $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/%,\
 	$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -189,14 +196,23 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	tests/demo $(ENGINE)
 check: deps
-	tests/run all
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run all
 check-fast:
 	tests/run fast
+check-valgrind: deps
+	tests/valgrind
+coverage: deps
+	tests/coverage
 lint:
 	tests/lint
 bench: deps
 	@$(MAKE) --no-print-directory all
 	NEAP_BUILD=$(B) tests/bench/run
+scale: deps
+	@$(MAKE) --no-print-directory all $(B)/neap-scale
+	NEAP_BUILD=$(B) tools/scale/run $(SCALE)
+newcomer:
+	tests/newcomer
 fuzz:
 	O=$(O) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 

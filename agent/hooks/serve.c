@@ -66,6 +66,32 @@ parse_deadline(struct serve *s, const char *text, struct err *e)
 	return 0;
 }
 
+/* It comes back as JSON, so it has to be text; the agent's are "JOB-TIME". */
+static int
+parse_id(struct serve *s, const char *text, struct err *e)
+{
+	static const char known[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (text[0] == '\0' || text[strspn(text, known)] != '\0')
+		return err_set(e, -EINVAL,
+		    "--id %s: only a-z A-Z 0-9 _ . - can be in it", text);
+	s->id = text;
+	return 0;
+}
+
+/* What getopt did not like, as '?' or ':'. */
+static int
+bad_option(int c, const char *word, struct err *e)
+{
+	if (c == ':')
+		return err_set(e, -EINVAL, "%s: its value is missing", word);
+	/* Of "-xy" it stands at a letter, not yet behind the word. */
+	if (optopt != 0)
+		return err_set(e, -EINVAL, "-%c: not an option", optopt);
+	return err_set(e, -EINVAL, "%s: not an option", word);
+}
+
 static int
 parse_options(struct serve *s, int argc, char **argv, struct err *e)
 {
@@ -81,17 +107,15 @@ parse_options(struct serve *s, int argc, char **argv, struct err *e)
 
 	/* argv[1] is the verb; getopt takes it for the program's name. */
 	opterr = 0;
-	while ((c = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1) {
+	while (
+	    (c = getopt_long(argc - 1, argv + 1, ":", options, NULL)) != -1) {
 		if (c == 'd' && parse_deadline(s, optarg, e) < 0)
 			return e->code;
-		if (c == '?')
-			return err_set(e, -EINVAL,
-			    "%s: not an option, or its "
-			    "value is missing",
-			    argv[optind]);
-		if (c == 'i')
-			s->id = optarg;
-		else if (c == 'c')
+		if (c == 'i' && parse_id(s, optarg, e) < 0)
+			return e->code;
+		if (c == '?' || c == ':')
+			return bad_option(c, argv[optind], e);
+		if (c == 'c')
 			s->clone = optarg;
 		else if (c == 'r')
 			s->run = optarg;

@@ -1,8 +1,8 @@
 /*
  * What the fuzz targets share. A target is a parser of bytes that we did not
  * just write: it may refuse them, and what it takes has to satisfy what the
- * target asserts. tests/fuzz/run builds the targets with libFuzzer,
- * tests/cli/fuzz-replay.sh feeds them their corpus without it.
+ * target asserts. tests/fuzz/run builds the targets with libFuzzer and runs
+ * them from their corpus on.
  */
 #ifndef NEAP_TESTS_FUZZ_FUZZ_H
 #define NEAP_TESTS_FUZZ_FUZZ_H

@@ -4,12 +4,9 @@
  * owner and its checksums are put right before; with bit 1 it is updated too.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
 
-#include "agent/core/fs.h"
 #include "kmod-free/track/blockmap_internal.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_dir.h"
 
 /* The header, as docs/format.md has it. */
 #define HEAD_BYTES 1024
@@ -21,41 +18,7 @@
 #define ENTRY_BYTES 72
 #define HASHES_BYTES (1 << 20)
 
-static char dir[] = "/tmp/neap-fuzz-map-XXXXXX";
 static const struct blockmap_owner owner = {.job = "docs"};
-
-static void
-remove_dir(void)
-{
-	struct err e = ERR_NONE;
-
-	fs_remove_tree_at(AT_FDCWD, dir, &e);
-}
-
-static void
-make_dir(void)
-{
-	static bool made;
-
-	if (made)
-		return;
-	/* In memory where that can be: it is written for each input. */
-	if (access("/dev/shm", W_OK) == 0)
-		memcpy(dir, "/dev/shm/neap-fuzz-XXXXXX", sizeof dir);
-	MUST(mkdtemp(dir) != NULL);
-	atexit(remove_dir);
-	made = true;
-}
-
-static void
-put(const char *name, const uint8_t *data, size_t len, off_t size)
-{
-	SCOPED_FREE char *path = fs_join(dir, name);
-	SCOPED_FD int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-
-	MUST(fd >= 0 && write(fd, data, len) == (ssize_t)len);
-	MUST(ftruncate(fd, size) == 0);
-}
 
 static void
 mend(uint8_t *p, size_t len)
@@ -131,12 +94,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len > HASHES_BYTES)
 		return 0;
-	make_dir();
 	if (how & 1 && len >= HEAD_BYTES)
 		mend(p, len);
-	put(BLOCKMAP_OBJECTS, p, len, (off_t)len);
-	put(BLOCKMAP_HASHES, p, len, HASHES_BYTES);
-	rc = blockmap_open(&b, dir, &owner, committed, NULL, &e);
+	fuzz_dir_put(BLOCKMAP_OBJECTS, SPAN(p, len), (off_t)len);
+	fuzz_dir_put(BLOCKMAP_HASHES, SPAN(p, len), HASHES_BYTES);
+	rc = blockmap_open(&b, fuzz_dir(), &owner, committed, NULL, &e);
 	if (rc < 0) {
 		MUST(rc == -EBADMSG || rc == -ESTALE);
 		return 0;

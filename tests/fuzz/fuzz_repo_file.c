@@ -9,6 +9,7 @@
 
 #include "agent/core/jdoc.h"
 #include "agent/store/doc.h"
+#include "agent/store/index_internal.h"
 #include "agent/store/map_internal.h"
 #include "agent/store/pack_format.h"
 #include "agent/store/table_internal.h"
@@ -145,6 +146,44 @@ read_table(void)
 	table_close(t);
 }
 
+/* Look up the first chunk that it has. */
+static void
+find_first(struct index_segment *s)
+{
+	const uint8_t tag = INDEX_TAG_CHUNK;
+	SCOPED_ITER struct table_iter *i = table_iter_new(s->table);
+	struct err e = ERR_NONE;
+	struct chunk_place at;
+	struct span key, value;
+	struct chunk_id id;
+
+	if (table_iter_seek(i, SPAN(&tag, 1), &e) < 0 ||
+	    table_iter_next(i, &key, &value, &e) <= 0 ||
+	    key.len != 1 + sizeof id)
+		return;
+	memcpy(&id, (const uint8_t *)key.data + 1, sizeof id);
+	if (index_segment_find(s, &id, &at, &e) == 1)
+		MUST(at.blocks >= 1 && at.blocks <= CHUNK_BLOCKS);
+}
+
+static void
+read_segment(void)
+{
+	struct err e = ERR_NONE;
+	struct index_ids packs = {0};
+	struct index_segment *s;
+
+	if (index_segment_open(&s, &repo, &keys, file.data + 16, &e) < 0)
+		return;
+	for (size_t i = 1; i < s->older.n; i++)
+		MUST(
+		    memcmp(s->older.v[i - 1], s->older.v[i], TABLE_ID_LEN) < 0);
+	index_segment_packs(s, &packs, &e);
+	index_ids_free(&packs);
+	find_first(s);
+	index_segment_close(s);
+}
+
 static int
 on_name(void *arg, const char *name, uint64_t object)
 {
@@ -245,6 +284,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		read_table();
 		if (data[10] == TABLE_MAP)
 			read_map();
+		else
+			read_segment();
 	} else if (memcmp(data, "neapPACK", 8) == 0) {
 		if (mend)
 			mend_pack();
