@@ -8,6 +8,7 @@
  *	CRASH_AT=N		die by SIGKILL instead of the N-th such call
  *	CRASH_ON=TEXT		… instead of the first whose line starts so
  *	CRASH_AFTER=1		… after that call rather than before it
+ *	CRASH_STOP=1		… by SIGSTOP: the test cuts the power, then kills
  *	CRASH_WAIT=TEXT		wait before such a call, CRASH_REACHED=FILE is
  *				made and has to be removed for it to go on
  *	CRASH_CLOCK=SECONDS	added to the time of day
@@ -43,7 +44,7 @@ watched(void)
 static void
 die(void)
 {
-	kill(getpid(), SIGKILL);
+	kill(getpid(), getenv("CRASH_STOP") != NULL ? SIGSTOP : SIGKILL);
 	for (;;)
 		pause();
 }
@@ -53,7 +54,9 @@ static void
 wait_here(void)
 {
 	const char *reached = getenv("CRASH_REACHED");
-	int fd = open(reached, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = reached == NULL
+		     ? -1
+		     : open(reached, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		abort();

@@ -4,6 +4,8 @@
 # Words for the crash tests, on top of lib.sh. One job "files" of a btrfs
 # subvolume, unless the script makes its own.
 #
+#   own_mounts ARG…      the script runs in a mount namespace of its own: another
+#                        test's, made meanwhile, cannot keep our disks in use
 #   crash_job [SIZE]     $tmp/fs/data, neap.yaml, `neap init`; $top shows snapshots
 #   neap, restore        the two commands with that configuration
 #   fill_data, start_writer, stop_writer   content, and what changes it
@@ -11,14 +13,22 @@
 #   last_backup [JOB]    the newest one that `neap list` shows ("" : none)
 #   held                 names of the snapshots that the host holds
 #   same_as_snapshot     the last backup's extract equals its snapshot ($why)
+#   keep_manifests       from here on same_as_snapshot remembers what was right;
+#                        all_right: each backup that is listed still is ($why)
+#   change SEED, die_at, killed_at   a backup that dies at a call; see there
 #   clean                no process, mount, loop device or temporary file of ours
 #                        that was not there when crash_job ended ($why)
 #   now_ms, pick N       a clock; a number from 0 to N - 1 out of $seed
 #   interpose            builds $crash_so; `crashing VAR=VALUE… CMD` runs CMD under
 #                        it (interpose.c says which)
 #   count                of the backups of docs
+#   power_disk DIR ext4|xfs, cut_power PID   a file system that loses what was
+#                        not made durable, when the power of the process is cut
 NEAP=$NEAP_BUILD/neap
 RESTORE=$NEAP_BUILD/neap-restore
+# The program itself: a version manager's python3 is a script that takes half a
+# second to find it, and a round here calls it ten times.
+python_at=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null) && PATH=${python_at%/*}:$PATH
 seed=${CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
 RANDOM=$((seed % 32768))
 why=
@@ -61,6 +71,15 @@ make_ext4() { # DIR SIZE
     on_exit umount "$1"
 }
 
+own_mounts() {
+    need_root
+    if [ -z "${CRASH_OWN_MOUNTS:-}" ]; then
+        trap - EXIT INT TERM HUP
+        CRASH_OWN_MOUNTS=1 exec unshare --mount --propagation private bash "$0" "$@"
+    fi
+    unset CRASH_OWN_MOUNTS
+}
+
 show_top() {
     top=$tmp/top
     mkdir -p "$top"
@@ -83,8 +102,9 @@ crash_job() { # [SIZE]
     remember
 }
 
+our_mounts() { grep -F "$tmp" /proc/self/mountinfo | cut -d' ' -f3-5 | sort; }
 remember() {
-    mounts_before=$(grep -F "$tmp" /proc/self/mountinfo)
+    mounts_before=$(our_mounts)
     loops_before=$(losetup -n -O BACK-FILE | grep -cF "$tmp")
 }
 
@@ -137,7 +157,56 @@ same_as_snapshot() { # [JOB PATH]
         why="the snapshot of $b is not held"
         return 1
     fi
-    same "$b" "${2:-$data}" "$s"
+    same "$b" "${2:-$data}" "$s" || return 1
+    [ ! -d "$tmp/manifests" ] || manifest "$s" >"$tmp/manifests/${b/\//-}"
+}
+
+manifest() { # FOLDER: all that an extract has to bring back
+    python3 - "$1" <<'PY'
+import hashlib, os, stat, sys
+top, first = os.path.abspath(sys.argv[1]), {}
+def show(path, name):
+    s = os.lstat(path)
+    what = ""
+    if stat.S_ISREG(s.st_mode):
+        what = hashlib.sha256(open(path, "rb").read()).hexdigest()
+    elif stat.S_ISLNK(s.st_mode):
+        what = os.readlink(path)
+    print(repr(name), oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime_ns,
+          s.st_size if not stat.S_ISDIR(s.st_mode) else "-",
+          first.setdefault(s.st_ino, name) if s.st_nlink > 1 and what else "-", what)
+for folder, folders, files in os.walk(top):
+    folders.sort()
+    show(folder, os.path.relpath(folder, top))
+    for f in sorted(files):
+        show(f"{folder}/{f}", os.path.relpath(f"{folder}/{f}", top))
+PY
+}
+
+keep_manifests() { mkdir -p "$tmp/manifests"; }
+
+all_right() {
+    local b m
+    checked=0
+    for b in $(neap --json list docs | python3 -c 'import json, sys
+for b in json.load(sys.stdin): print(b["backup"])'); do
+        m=$tmp/manifests/${b/\//-}
+        if [ ! -s "$m" ]; then
+            why="$b is listed and was never compared"
+            return 1
+        fi
+        rm -rf "$tmp/out"
+        if ! why=$(restore -q extract "$b" "$tmp/out" 2>&1); then
+            why="extract $b: $why"
+            return 1
+        fi
+        if ! why=$(manifest "$tmp/out$data" | diff "$m" -); then
+            why="$b is not what it was: $(head -5 <<<"$why")"
+            return 1
+        fi
+        checked=$((checked + 1))
+    done
+    why=
 }
 
 # Programs of neap that work for this test: a hook has its settings in the
@@ -161,13 +230,13 @@ clean() {
         sleep 0.1
     done
     [ -z "$p" ] || why+="process: $p; "
-    p=$(grep -F "$tmp" /proc/self/mountinfo)
+    p=$(our_mounts)
     [ "$p" = "$mounts_before" ] || why+="mounts: $p; "
     p=$(losetup -n -O BACK-FILE | grep -cF "$tmp")
     [ "$p" = "$loops_before" ] || why+="loop devices: $p; "
-    p=$(find "$tmp/state" "$tmp/repo" -name '.tmp-*' 2>/dev/null)
+    p=$(find -H "$tmp/state" "$tmp/repo" -name '.tmp-*' 2>/dev/null)
     [ -z "$p" ] || why+="temporary files: $p; "
-    p=$(find "$tmp/state" -name '*.new' -o -name redo 2>/dev/null)
+    p=$(find -H "$tmp/state" -name '*.new' -o -name redo 2>/dev/null)
     [ -z "$p" ] || why+="an update of the block map: $p; "
     [ -z "$why" ]
 }
@@ -216,4 +285,191 @@ stop_writer() {
     kill "$writer"
     wait "$writer" 2>/dev/null
     writer=
+}
+
+# ---- a backup that dies at a call ----
+# All that must hold after a kill; says the first thing that does not.
+after_kill() { # BACKUPS-BEFORE
+    local n all b
+    all=$(neap --json list docs 2>&1) || {
+        why="list fails: $all"
+        return 1
+    }
+    n=$(python3 -c 'import json, sys
+l = json.loads(sys.argv[1]); print(len(l), sum("error" in b for b in l))' "$all")
+    [ "$n" = "$1 0" ] || [ "$n" = "$(($1 + 1)) 0" ] || {
+        why="list shows $n backups (all, unreadable), there were $1"
+        return 1
+    }
+    # The last backup's is there whichever that is (law 2).
+    b=$(last_backup)
+    [ -z "$b" ] || [ -d "$(snapshot_of "$b")" ] || {
+        why="the last backup is $b; snapshots held: $(held)"
+        return 1
+    }
+    # Otherwise it is the one that was compared before the kill.
+    if [ "$n" != "$1 0" ]; then same_as_snapshot || return 1; fi
+    [ "$(held | wc -l)" -le 2 ] || {
+        why="snapshots after the kill: $(held)"
+        return 1
+    }
+    local t
+    t=$(now_ms)
+    out=$(neap --json backup docs 2>"$tmp/err") || {
+        why="the next backup: $(cat "$tmp/err")"
+        return 1
+    }
+    run_ms=$(((3 * run_ms + $(now_ms) - t) / 4)) # what else the machine does varies
+    [ "$(field wrong_blocks)" = 0 ] || {
+        why="the next backup found wrong blocks: $(cat "$tmp/err")"
+        return 1
+    }
+    [ "$(field everything_why)" = None ] || afresh=$((afresh + 1))
+    [ "$(held)" = "neap-$(last_backup docs | tr / -)" ] || {
+        why="snapshots after the next backup: $(held)"
+        return 1
+    }
+    same_as_snapshot && clean
+}
+run_ms=0
+afresh=0 # of the next backups, those that had to hash everything
+
+change() { # SEED: the same of each kind, and 2 MB that are new
+    rm -f "$data"/d0/gone* "$data"/d1/moved*
+    head -c 2000000 /dev/urandom >"$data/more"
+    head -c 9000 /dev/urandom >"$data/d0/gone$1"
+    head -c 9000 /dev/urandom >"$data/d1/moved$1"
+    head -c 5000 /dev/urandom | dd of="$data/d2/f2" bs=1 seek=$((RANDOM * 4)) conv=notrunc status=none
+}
+
+die_at() { # VAR=VALUE…; the backup dies by the signal
+    local st
+    if [ -n "$disks" ]; then
+        CRASH_PROGRAM=neap CRASH_STOP=1 LD_PRELOAD=$crash_so env "$@" \
+            "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1 &
+        wait_stopped $!
+        st=$?
+    else
+        crashing "$@" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1
+        st=$?
+    fi
+    # One backup makes a few calls more than another: a number may be past its end.
+    case $1 in CRASH_AT=*) [ $st != 0 ] || return 0 ;; esac
+    [ $st = 137 ]
+}
+
+killed_at() { # NAME VAR=VALUE…
+    local name=$1 n before stored
+    shift
+    change "$RANDOM"
+    n=$(count)
+    before=$(du -sb "$tmp/repo/packs" | cut -f1)
+    if ! die_at "$@"; then
+        is "not killed: $(cat "$tmp/killed.log")" "" "$name"
+        return
+    fi
+    stored=$(($(du -sb "$tmp/repo/packs" | cut -f1) - before))
+    after_kill "$n"
+    is "$?${why:+ $why}" 0 "$name: all is well"
+    # Whole packs that were stored are used, not stored again.
+    stored=$((stored + $(field new_bytes)))
+    [ "$stored" -lt 3500000 ] || is "$stored bytes were stored in all" "" "$name"
+}
+
+list_calls() { # sets $calls: how many a backup makes; $tmp/calls names them
+    change 0
+    rm -f "$tmp/calls"
+    crashing CRASH_LOG="$tmp/calls" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >/dev/null || exit 1
+    # What came of it is compared as every other.
+    if ! same_as_snapshot; then is "$why" "" "a backup that was not killed"; fi
+    calls=$(wc -l <"$tmp/calls")
+    diag "$calls calls in a backup: $(cut -d' ' -f1 "$tmp/calls" | sort | uniq -c | tr -s ' \n' ' ')"
+}
+
+# At any of them: CRASH_CALLS=all tries every one (minutes).
+killed_at_calls() { # NUMBER
+    local k list i
+    list_calls
+    if [ "${CRASH_CALLS:-}" = all ]; then
+        list=$(seq "$calls")
+    else
+        list=$(for ((i = 0; i < ${CRASH_CALLS:-$1}; i++)); do pick "$calls" && echo $((picked + 1)); done)
+    fi
+    for k in $list; do
+        killed_at "at call $k ($(sed -n "${k}p" "$tmp/calls" | sed "s|$tmp/||"))" CRASH_AT="$k"
+    done
+}
+
+# ---- power ----
+# The kernel's own way to pretend it: from that ioctl on the file system writes
+# nothing more, not even its journal, and the next mount finds what was durable.
+# Lazy about all that nobody asked for, so that much is lost.
+disks=()
+power_disk() { # DIR ext4|xfs
+    mkdir -p "$1"
+    case $2 in
+    ext4) truncate -s 1G "$1.img" && mkfs.ext4 -q -m 0 "$1.img" ;;
+    xfs) truncate -s 1G "$1.img" && mkfs.xfs -q "$1.img" ;;
+    esac || exit 1
+    local dev
+    dev=$(losetup --find --show "$1.img") || exit 1
+    [ ${#disks[@]} != 0 ] || on_exit remove_disks
+    disks+=("$1 $2 $dev")
+    power_mount "$1" "$2" "$dev" || exit 1
+}
+
+remove_disks() {
+    local d dir dev
+    for d in "${disks[@]}"; do
+        read -r dir _ dev <<<"$d"
+        umount "$dir"
+        losetup -d "$dev"
+        rm -f "$dir.img"
+    done
+    disks=()
+}
+
+power_mount() { # DIR TYPE DEVICE
+    local how=rw
+    [ "$2" != ext4 ] || how=commit=300,noauto_da_alloc
+    mount -t "$2" -o "$how" "$3" "$1"
+}
+
+# Until it stops itself (then its power is cut) or ends: its exit status.
+wait_stopped() { # PID
+    local state
+    while read -r _ _ state _ 2>/dev/null <"/proc/$1/stat"; do
+        case $state in
+        T) cut_power "$1" && return 137 ;;
+        Z) break ;;
+        esac
+        sleep 0.01
+    done
+    wait "$1" 2>/dev/null
+}
+
+cut_power() { # [PID, which is stopped]
+    local d dir type dev i
+    python3 -c '
+import fcntl, os, struct, sys
+for d in sys.argv[1:]: fcntl.ioctl(os.open(d, os.O_RDONLY), 0x8004587d, struct.pack("I", 2))
+' "${disks[@]%% *}" || exit 1
+    if [ -n "${1:-}" ]; then
+        kill -9 "$1" 2>/dev/null # it may have come to its end
+        wait "$1" 2>/dev/null
+    fi
+    for d in "${disks[@]}"; do
+        read -r dir type dev <<<"$d"
+        for ((i = 0; i < 100; i++)); do
+            umount "$dir" 2>/dev/null && break
+            sleep 0.05
+        done
+        # Somebody's mount namespace may hold it a little longer.
+        for ((i = 0; i < 300; i++)); do
+            [ -e "/sys/fs/$type/${dev#/dev/}" ] || break
+            sleep 0.1
+        done
+        [ ! -e "/sys/fs/$type/${dev#/dev/}" ] || skip_all "$dev is still in use by another mount namespace"
+        power_mount "$dir" "$type" "$dev" || exit 1
+    done
 }

@@ -5,6 +5,7 @@
 # clock set back, two hosts with one name. The next backup is right each time.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib-crash.sh"
+own_mounts "$@"
 need_cmd mkfs.ext4
 crash_job
 # The state on a file system of its own, to roll it back as a host's disk is.
