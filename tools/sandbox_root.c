@@ -298,13 +298,26 @@ enter(const struct sandbox_how *how, struct err *e)
 	return 0;
 }
 
+static int
+no_private(struct err *e)
+{
+	bool plain_chroot = errno == EINVAL; /* also by pivot_root */
+
+	err_sys(e, errno, "make mounts private");
+	if (plain_chroot)
+		err_hint(e, "the root folder has to be a mount point, which it "
+			    "is not in a plain chroot: before entering it, "
+			    "`mount --bind DIR DIR`");
+	return e->code;
+}
+
 int
 sandbox_root(const struct sandbox_how *how, struct err *e)
 {
 	int rc = 0;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_sys(e, errno, "make mounts private");
+		return no_private(e);
 	if (mount("tmpfs", how->root, "tmpfs", MS_NOSUID, "mode=755") < 0)
 		return err_sys(e, errno, "mount tmpfs on %s", how->root);
 	for (size_t i = 0; rc == 0 && i < MEM_COUNT(host_folders); i++)

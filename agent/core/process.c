@@ -133,6 +133,12 @@ process_start(struct process *p, const struct process_how *how, struct err *e)
 		waitpid(p->pid, NULL, 0);
 		p->pid = -1;
 		rc = err_sys(e, why, "start %s", how->argv[0]);
+		/* Such as a clone of the source below /root. */
+		if (why == EACCES && how->uid != (uid_t)-1 && how->uid != 0)
+			rc = err_hint(e,
+			    "user id %u has to be able to run it and to enter "
+			    "all folders above it",
+			    (unsigned)how->uid);
 	}
 	close_fd(&rep[0]);
 	if (rc < 0) {
