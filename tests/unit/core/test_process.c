@@ -132,6 +132,32 @@ test_folder_and_user(void **state)
 	said(&p, "/\n65534\n65533\n65533\n");
 }
 
+/* As the hooks of a source tree below /root are for the engine's user. */
+static void
+test_a_program_that_the_user_cannot_reach(void **state)
+{
+	SCOPED_PROCESS struct process p = PROCESS_NONE;
+	char dir[] = "/tmp/neap-process.XXXXXX";
+	SCOPED_FREE char *program = NULL;
+	const char *argv[] = {NULL, NULL};
+	struct process_how how = {.argv = argv, .uid = 65534, .gid = 65533};
+	struct err e = ERR_NONE;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("skip: to change the user needs root\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(dir));
+	program = mem_printf("%s/true", dir);
+	argv[0] = program;
+	assert_int_equal(symlink("/bin/true", program), 0);
+	assert_int_equal(process_start(&p, &how, &e), -EACCES);
+	assert_non_null(strstr(e.text, "user id 65534"));
+	assert_int_equal(unlink(program), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void
 test_a_folder_that_is_not_there(void **state)
 {
@@ -333,6 +359,7 @@ main(void)
 	    cmocka_unit_test(test_a_program_that_is_not_there),
 	    cmocka_unit_test(test_environment_is_added_and_wins),
 	    cmocka_unit_test(test_folder_and_user),
+	    cmocka_unit_test(test_a_program_that_the_user_cannot_reach),
 	    cmocka_unit_test(test_a_folder_that_is_not_there),
 	    cmocka_unit_test(test_lines_one_by_one),
 	    cmocka_unit_test(test_a_line_in_time_or_not_at_all),
