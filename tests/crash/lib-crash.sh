@@ -21,9 +21,9 @@
 #   now_ms, pick N       a clock; a number from 0 to N - 1 out of $seed
 #   interpose            builds $crash_so; `crashing VAR=VALUE… CMD` runs CMD under
 #                        it (interpose.c says which)
-#   count                of the backups of docs
-#   power_disk DIR ext4|xfs, cut_power PID   a file system that loses what was
-#                        not made durable, when the power of the process is cut
+#   count                of the backups of docs; count_files: by their files, cheaper
+#   power_disk DIR ext4|xfs      a file system that loses what was not made durable
+#                        when the power goes: power MILLISECONDS [CMD…]
 NEAP=$NEAP_BUILD/neap
 RESTORE=$NEAP_BUILD/neap-restore
 # The program itself: a version manager's python3 is a script that takes half a
@@ -117,6 +117,8 @@ interpose() {
 crashing() { CRASH_PROGRAM=${CRASH_PROGRAM:-neap} LD_PRELOAD=$crash_so env "$@"; }
 count() { neap --json list docs | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
 
+count_files() { find -H "$tmp/repo/backups/docs" -type f ! -name '.*' 2>/dev/null | wc -l; }
+
 held() {
     local p
     for p in "$top"/neap-snapshots/*/neap-*; do
@@ -145,9 +147,9 @@ same() { # BACKUP PATH SNAPSHOT-FOLDER
     [ -z "$why" ]
 }
 
-same_as_snapshot() { # [JOB PATH]
-    local b s
-    b=$(last_backup "${1:-docs}")
+same_as_snapshot() { # [JOB [PATH [BACKUP]]]
+    local b=${3:-} s
+    [ -n "$b" ] || b=$(last_backup "${1:-docs}")
     if [ -z "$b" ]; then
         why="there is no backup"
         return 1
@@ -278,6 +280,8 @@ while True:
     time.sleep(.004)
 PY
     writer=$!
+    # Until it is python: what is killed on the way there still has our traps.
+    while [ "/proc/$writer/exe" -ef /proc/$$/exe ]; do sleep 0.02; done
     on_exit stop_writer
 }
 stop_writer() {
@@ -290,51 +294,61 @@ stop_writer() {
 # ---- a backup that dies at a call ----
 # All that must hold after a kill; says the first thing that does not.
 after_kill() { # BACKUPS-BEFORE
-    local n all b
+    local all n bad last t wrong
+    why=
     all=$(neap --json list docs 2>&1) || {
         why="list fails: $all"
         return 1
     }
-    n=$(python3 -c 'import json, sys
-l = json.loads(sys.argv[1]); print(len(l), sum("error" in b for b in l))' "$all")
-    [ "$n" = "$1 0" ] || [ "$n" = "$(($1 + 1)) 0" ] || {
-        why="list shows $n backups (all, unreadable), there were $1"
+    read -r n bad last < <(python3 -c 'import json, sys
+l = json.loads(sys.argv[1])
+print(len(l), sum("error" in b for b in l), max((b["backup"] for b in l), default=""))' "$all")
+    [ "$bad" = 0 ] && { [ "$n" = "$1" ] || [ "$n" = "$(($1 + 1))" ]; } || {
+        why="list shows $n backups, $bad of them unreadable; there were $1"
         return 1
     }
-    # The last backup's is there whichever that is (law 2).
-    b=$(last_backup)
-    [ -z "$b" ] || [ -d "$(snapshot_of "$b")" ] || {
-        why="the last backup is $b; snapshots held: $(held)"
+    # Its snapshot is there whichever that is (law 2).
+    [ -z "$last" ] || [ -d "$(snapshot_of "$last")" ] || {
+        why="the last backup is $last; snapshots held: $(held)"
         return 1
     }
     # Otherwise it is the one that was compared before the kill.
-    if [ "$n" != "$1 0" ]; then same_as_snapshot || return 1; fi
+    if [ "$n" != "$1" ]; then same_as_snapshot docs "$data" "$last" || return 1; fi
     [ "$(held | wc -l)" -le 2 ] || {
         why="snapshots after the kill: $(held)"
         return 1
     }
-    local t
     t=$(now_ms)
     out=$(neap --json backup docs 2>"$tmp/err") || {
         why="the next backup: $(cat "$tmp/err")"
         return 1
     }
     run_ms=$(((3 * run_ms + $(now_ms) - t) / 4)) # what else the machine does varies
-    [ "$(field wrong_blocks)" = 0 ] || {
+    read -r last wrong new_bytes all_of_it < <(python3 -c 'import json, sys
+d = json.loads(sys.argv[1])
+print(d["backup"], d["wrong_blocks"], d["new_bytes"], d["everything_why"] or "")' "$out")
+    [ "$wrong" = 0 ] || {
         why="the next backup found wrong blocks: $(cat "$tmp/err")"
         return 1
     }
-    [ "$(field everything_why)" = None ] || afresh=$((afresh + 1))
-    [ "$(held)" = "neap-$(last_backup docs | tr / -)" ] || {
+    [ -z "$all_of_it" ] || afresh=$((afresh + 1))
+    [ "$(held)" = "neap-${last/\//-}" ] || {
         why="snapshots after the next backup: $(held)"
         return 1
     }
-    same_as_snapshot && clean
+    same_as_snapshot docs "$data" "$last" && clean
 }
+new_bytes=0
+all_of_it= # why the next backup had to hash everything
 run_ms=0
+flip=0
 afresh=0 # of the next backups, those that had to hash everything
 
-change() { # SEED: the same of each kind, and 2 MB that are new
+# SEED: the same of each kind, and 2 MB that are new. The blocks of "flip" go
+# back and forth: a hash that was left behind takes them for unchanged.
+change() {
+    flip=$((1 - flip))
+    head -c 40960 /dev/zero | tr '\0' $flip | dd of="$data/flip" conv=notrunc status=none
     rm -f "$data"/d0/gone* "$data"/d1/moved*
     head -c 2000000 /dev/urandom >"$data/more"
     head -c 9000 /dev/urandom >"$data/d0/gone$1"
@@ -344,15 +358,13 @@ change() { # SEED: the same of each kind, and 2 MB that are new
 
 die_at() { # VAR=VALUE…; the backup dies by the signal
     local st
-    if [ -n "$disks" ]; then
-        CRASH_PROGRAM=neap CRASH_STOP=1 LD_PRELOAD=$crash_so env "$@" \
-            "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1 &
-        wait_stopped $!
-        st=$?
+    if [ ${#disks[@]} != 0 ]; then
+        CRASH_PROGRAM=neap power -1 env CRASH_STOP=1 LD_PRELOAD="$crash_so" "$@" \
+            "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1
     else
         crashing "$@" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/killed.log" 2>&1
-        st=$?
     fi
+    st=$?
     # One backup makes a few calls more than another: a number may be past its end.
     case $1 in CRASH_AT=*) [ $st != 0 ] || return 0 ;; esac
     [ $st = 137 ]
@@ -362,7 +374,7 @@ killed_at() { # NAME VAR=VALUE…
     local name=$1 n before stored
     shift
     change "$RANDOM"
-    n=$(count)
+    n=$(count_files)
     before=$(du -sb "$tmp/repo/packs" | cut -f1)
     if ! die_at "$@"; then
         is "not killed: $(cat "$tmp/killed.log")" "" "$name"
@@ -372,7 +384,7 @@ killed_at() { # NAME VAR=VALUE…
     after_kill "$n"
     is "$?${why:+ $why}" 0 "$name: all is well"
     # Whole packs that were stored are used, not stored again.
-    stored=$((stored + $(field new_bytes)))
+    stored=$((stored + new_bytes))
     [ "$stored" -lt 3500000 ] || is "$stored bytes were stored in all" "" "$name"
 }
 
@@ -414,6 +426,8 @@ power_disk() { # DIR ext4|xfs
     local dev
     dev=$(losetup --find --show "$1.img") || exit 1
     [ ${#disks[@]} != 0 ] || on_exit remove_disks
+    [ -x "$tmp/power" ] ||
+        cc -D_GNU_SOURCE -O1 -o "$tmp/power" "$NEAP_TOP/tests/crash/power.c" || exit 1
     disks+=("$1 $2 $dev")
     power_mount "$1" "$2" "$dev" || exit 1
 }
@@ -435,29 +449,14 @@ power_mount() { # DIR TYPE DEVICE
     mount -t "$2" -o "$how" "$3" "$1"
 }
 
-# Until it stops itself (then its power is cut) or ends: its exit status.
-wait_stopped() { # PID
-    local state
-    while read -r _ _ state _ 2>/dev/null <"/proc/$1/stat"; do
-        case $state in
-        T) cut_power "$1" && return 137 ;;
-        Z) break ;;
-        esac
-        sleep 0.01
-    done
-    wait "$1" 2>/dev/null
-}
-
-cut_power() { # [PID, which is stopped]
-    local d dir type dev i
-    python3 -c '
-import fcntl, os, struct, sys
-for d in sys.argv[1:]: fcntl.ioctl(os.open(d, os.O_RDONLY), 0x8004587d, struct.pack("I", 2))
-' "${disks[@]%% *}" || exit 1
-    if [ -n "${1:-}" ]; then
-        kill -9 "$1" 2>/dev/null # it may have come to its end
-        wait "$1" 2>/dev/null
-    fi
+# CMD in the foreground (power.c says more); the power went: its status is 137,
+# and the disks are back.
+power() { # MILLISECONDS|-1 [CMD…]
+    local d dir type dev i rc ms=$1
+    shift
+    "$tmp/power" "$ms" "${disks[@]%% *}" -- "$@"
+    rc=$?
+    [ $rc = 137 ] || [ $# = 0 ] || return $rc
     for d in "${disks[@]}"; do
         read -r dir type dev <<<"$d"
         for ((i = 0; i < 100; i++)); do
@@ -472,4 +471,5 @@ for d in sys.argv[1:]: fcntl.ioctl(os.open(d, os.O_RDONLY), 0x8004587d, struct.p
         [ ! -e "/sys/fs/$type/${dev#/dev/}" ] || skip_all "$dev is still in use by another mount namespace"
         power_mount "$dir" "$type" "$dev" || exit 1
     done
+    return $rc
 }

@@ -31,27 +31,27 @@ afresh_disks() { # TYPE-OF-THE-REPOSITORY'S TYPE-OF-THE-STATE'S
 said() { # TYPE
     local b
     neap -q init >/dev/null || exit 1
-    cut_power
+    power 0
     status 0 neap list
     neap -q backup docs >/dev/null
-    cut_power
+    power 0
     what="$1: the first backup is there" same_as_snapshot
     is "$?${why:+ $why}" 0 "$1: the first backup is there after a power cut"
     b=$(last_backup)
     head -c 100000 /dev/urandom >"$data/one-more"
     sleep 1
     neap -q backup docs >/dev/null
-    cut_power
+    power 0
     what="$1: the second is another one" ok [ "$(last_backup)" != "$b" ]
     same_as_snapshot
     is "$?${why:+ $why}" 0 "$1: and is there"
     status 0 restore -q check docs/latest
-    cut_power
+    power 0
     out=$(restore --json list docs | python3 -c 'import json, sys; print(max(json.load(sys.stdin), key=lambda b: b["backup"])["proof"])')
     like "$out" "{*" "$1: the proof is there after a power cut"
     b=$(last_backup)
     status 0 restore -q extract docs/latest "$tmp/disk-repo-$1/out"
-    cut_power
+    power 0
     manifest "$tmp/disk-repo-$1/out$data" >"$tmp/extract"
     is "$(diff "$tmp/manifests/${b/\//-}" "$tmp/extract")" "" "$1: an extract is there"
     rm -rf "$tmp/disk-repo-$1/out"
@@ -77,21 +77,14 @@ steps() { # TYPE
 }
 
 # ---- at random ----
-cut_after() { # MILLISECONDS
-    "$NEAP" -q -c "$tmp/neap.yaml" backup docs >/dev/null 2>&1 &
-    local pid=$!
-    sleep "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))"
-    kill -STOP "$pid" 2>/dev/null
-    cut_power "$pid"
-}
 random() { # TYPE
     local i n committed=0
     start_writer
     for ((i = 1; i <= rounds; i++)); do
-        n=$(count)
+        n=$(count_files)
         pick $((run_ms + run_ms / 10 + 1))
-        cut_after "$picked"
-        [ "$(count)" = "$n" ] || committed=$((committed + 1))
+        power "$picked" "$NEAP" -q -c "$tmp/neap.yaml" backup docs >/dev/null 2>&1
+        [ "$(count_files)" = "$n" ] || committed=$((committed + 1))
         if ! after_kill "$n"; then
             is "$why" "" "$1: round $i, cut after $picked ms (seed $seed)"
             break

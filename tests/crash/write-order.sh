@@ -11,7 +11,7 @@ crash_job
 fill_data 20 300
 for i in 1 2; do # the first backup, and one that follows
     head -c 3000000 /dev/urandom >"$data/more$i"
-    strace -f -y -qq -o "$tmp/trace" -e trace=fsync,fdatasync,linkat,renameat,unlinkat,openat,mkdirat,ioctl,write,pwrite64 \
+    strace -f -y -qq -o "$tmp/trace" -e trace=fsync,fdatasync,linkat,renameat,unlinkat,openat,mkdirat,ioctl,write,pwrite64,pwritev \
         "$NEAP" -q -c "$tmp/neap.yaml" backup docs >"$tmp/log" 2>&1 || skip_all "strace: $(tail -1 "$tmp/log")"
     python3 - "$tmp/trace" "$tmp" "$i" >"$tmp/verdict" 2>&1 <<'PY'
 import re, sys
@@ -36,6 +36,7 @@ for l in trace:
     lines.append((pid, rest, ""))
 bad, dirty_folders, synced, named = [], set(), set(), {"packs": 0, "index": 0, "maps": 0, "backups": 0}
 prepared = dropped = record_durable = False
+at_step, hashes_dirty, commits = "", False, 0
 order = []
 def folders(path):
     while "/" in path:
@@ -50,8 +51,24 @@ for pid, l, part in lines:
             rel = p[len(repo):]
             if "(deleted)" in rel or rel.startswith("#"): synced.add(rel.split(" ")[0])
             else: dirty_folders = {d for d in dirty_folders if d[0] != rel.rstrip("/")}
-        if p.endswith("/blockmap") and prepared == "named": prepared = "durable"
+        if p.endswith("/blockmap"):
+            if prepared == "named": prepared = "durable"
+            at_step = {"redo": "redo durable", "objects": "done"}.get(at_step, at_step)
+        if p.endswith("/blockmap/hashes"): hashes_dirty = False
         continue
+    # The commit of the block map: redo has its name for good, the pages, the
+    # table has its name for good, redo goes.
+    m = re.match(r"renameat\(\d+<[^>]*/blockmap>, \"([^\"]*)\", \d+<[^>]*>, \"(redo|objects)\"", l)
+    if m and m.group(1) == m.group(2) + ".new":
+        commits += m.group(2) == "redo"
+        if m.group(2) == "objects" and (at_step != "redo durable" or hashes_dirty):
+            bad.append("the table is put before the pages are durable")
+        at_step = m.group(2)
+    if re.match(r"pwrite(64|v)\(\d+<[^>]*/blockmap/hashes>", l):
+        hashes_dirty = True
+        if at_step not in ("redo durable", "done"): bad.append("a page is written before redo is durable")
+    if re.match(r"unlinkat\(\d+<[^>]*/blockmap>, \"redo\"", l) and at_step not in ("done", ""):
+        bad.append("redo goes before the table is durable")
     m = re.match(r"renameat\(\d+<[^>]*>, \"[^\"]*\", \d+<([^>]*)>, \"redo\.new\"", l)
     if m: prepared = "named"
     # linkat(AT_FDCWD, "/proc/self/fd/9", 4</…/repo>, "packs/ab/…", AT_SYMLINK_FOLLOW)
@@ -76,6 +93,7 @@ n = sum(named.values())
 if len(synced) < n: bad.append(f"{n} files were named, {len(synced)} synced before")
 if not all(named.values()): bad.append(f"not seen: {named}")
 if dirty_folders: bad.append(f"not synced at the end: {sorted(dirty_folders)}")
+if not commits: bad.append("no commit of the block map was seen")
 if turn > 1 and not dropped: bad.append("no snapshot was seen to go")
 last = {k: max(i for i, o in enumerate(order) if o == k) for k in set(order)}
 if last["backups"] != len(order) - 1: bad.append(f"the record is not the last: {order}")
