@@ -9,6 +9,7 @@
 #include "agent/core/mem.h"
 
 #define BLOCK CHUNK_BLOCK_BYTES
+#define AHEAD_BYTES (1u << 20) /* longer ranges are read in order anyway */
 typedef uint8_t hash_t[BLOCKMAP_HASH_LEN];
 
 static int
@@ -201,6 +202,17 @@ cut_off(struct copy *c, const struct tree_file *f, struct err *e)
 	return 0;
 }
 
+/* Of scattered changes each one's hashes are in a page of their own. */
+static void
+read_ahead(const struct copy *c, const struct tree_file *f,
+    const struct extents *x, size_t i)
+{
+	for (; i < x->n && x->v[i].object == f->ino; i++)
+		if (x->v[i].len <= AHEAD_BYTES && x->v[i].off < f->old->size)
+			blockmap_ahead(c->tree->blockmap, f->old,
+			    x->v[i].off / BLOCK, sweep_blocks(x->v[i].len));
+}
+
 static int
 copy_file(struct copy *c, const struct tree_file *f, struct err *e)
 {
@@ -220,6 +232,8 @@ copy_file(struct copy *c, const struct tree_file *f, struct err *e)
 		return rc;
 	if (whole)
 		rc = sweep_look(c->sweep, 0, blocks, hole, e);
+	else
+		read_ahead(c, f, &a->ranges, i);
 	for (; rc == 0 && !whole && i < a->ranges.n &&
 	       a->ranges.v[i].object == f->ino;
 	     i++) {

@@ -178,12 +178,48 @@ crosscheck_pick(uint64_t *pick, size_t n, uint64_t blocks)
 	}
 }
 
+/* Pages of the block map, one for each block: they come from all over it, and
+ * one after the other a disk gives a few thousand a second. */
+static void
+read_ahead(const struct crosscheck *x, const struct vouched *v,
+    const uint64_t *pick, size_t n)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		while (pick[i] >= v->before[at + 1])
+			at++;
+		blockmap_ahead(x->tree->blockmap, v->f[at]->old,
+		    pick[i] - v->before[at], 1);
+	}
+}
+
+/* Those of the picks from `i` on that are in file `at`; the first that is not
+ * is returned through *i. */
+static int
+sample_file(struct crosscheck *x, const struct vouched *v, size_t at,
+    const uint64_t *pick, size_t n, size_t *i, struct err *e)
+{
+	const struct tree_file *f = v->f[at];
+	int rc = sweep_begin(x->sweep, f, e);
+
+	for (; rc == 0 && *i < n && pick[*i] < v->before[at + 1]; ++*i) {
+		uint64_t block = pick[*i] - v->before[at];
+
+		if (is_named(x, f, block))
+			continue;
+		x->sampled_blocks++;
+		rc = sweep_look(x->sweep, block, block + 1, on_hole, e);
+	}
+	return rc == 0 ? sweep_end(x->sweep, e) : rc;
+}
+
 static int
 sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 {
 	size_t n = crosscheck_samples(v->blocks, x->sample_percent);
 	SCOPED_FREE uint64_t *pick = NULL;
-	size_t at = 0;
+	size_t at = 0, i = 0;
 	int rc = 0;
 
 	if (n == 0)
@@ -193,18 +229,11 @@ sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 	if (rc < 0)
 		return rc;
 	crosscheck_pick(pick, n, v->blocks);
-	for (size_t i = 0; rc == 0 && i < n; i++) {
-		const struct tree_file *f;
-		uint64_t block;
-
+	read_ahead(x, v, pick, n);
+	while (rc == 0 && i < n) {
 		while (pick[i] >= v->before[at + 1])
 			at++;
-		f = v->f[at];
-		block = pick[i] - v->before[at];
-		if (is_named(x, f, block))
-			continue;
-		x->sampled_blocks++;
-		rc = check_range(x, f, block, block + 1, e);
+		rc = sample_file(x, v, at, pick, n, &i, e);
 	}
 	return rc;
 }

@@ -150,7 +150,7 @@ index_recover(struct index *x, struct err *e)
 
 	rec.there = mem_array(rec.known.n + 1, sizeof *rec.there);
 	if (rc == 0)
-		rc = repo_list(x->repo, "packs", look_at_pack, &rec, e);
+		rc = repo_list_names(x->repo, "packs", look_at_pack, &rec, e);
 	if (rc == 0)
 		set_absent(x, &rec);
 	for (size_t i = 0; rc == 0 && i < rec.lost.n; i++) {

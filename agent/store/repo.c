@@ -214,19 +214,38 @@ list_one(void *arg, const char *name, uint64_t len, struct err *e)
 	return l->stopped;
 }
 
-int
-repo_list(struct repo *r, const char *prefix, repo_list_fn *fn, void *arg,
-    struct err *e)
+typedef int list_op(struct repo *r, const char *prefix, repo_list_fn *fn,
+    void *arg, struct err *e);
+
+static int
+list(struct repo *r, list_op *op, const char *prefix, repo_list_fn *fn,
+    void *arg, struct err *e)
 {
 	struct listing l = {fn, arg, 0};
 	int rc;
 
 	if (prefix[0] != '\0' && check_name(r, prefix, e) < 0)
 		return e->code;
-	rc = r->ops->list(r, prefix, list_one, &l, e);
+	rc = op(r, prefix, list_one, &l, e);
 	if (rc < 0 && l.stopped == 0)
 		return with_name(r, prefix[0] != '\0' ? prefix : "list", rc, e);
 	return rc;
+}
+
+int
+repo_list(struct repo *r, const char *prefix, repo_list_fn *fn, void *arg,
+    struct err *e)
+{
+	return list(r, r->ops->list, prefix, fn, arg, e);
+}
+
+int
+repo_list_names(struct repo *r, const char *prefix, repo_list_fn *fn, void *arg,
+    struct err *e)
+{
+	list_op *op = r->ops->list_names ? r->ops->list_names : r->ops->list;
+
+	return list(r, op, prefix, fn, arg, e);
 }
 
 int

@@ -54,6 +54,10 @@ struct repo_ops {
 	    void *arg, struct err *e);
 	int (*remove)(struct repo *r, const char *name, struct err *e);
 	int (*sync)(struct repo *r, struct err *e);
+
+	/* optional: as list, with 0 for each length, where that is cheaper */
+	int (*list_names)(struct repo *r, const char *prefix, repo_list_fn *fn,
+	    void *arg, struct err *e);
 };
 
 /*
@@ -77,6 +81,9 @@ int repo_get_whole(struct repo *r, const char *name, size_t max,
 int repo_size(struct repo *r, const char *name, uint64_t *len, struct err *e);
 int repo_list(struct repo *r, const char *prefix, repo_list_fn *fn, void *arg,
     struct err *e);
+/* The same for who needs no lengths: a folder need not be asked for each. */
+int repo_list_names(struct repo *r, const char *prefix, repo_list_fn *fn,
+    void *arg, struct err *e);
 int repo_remove(struct repo *r, const char *name, struct err *e);
 int repo_sync(struct repo *r, struct err *e);
 

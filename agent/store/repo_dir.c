@@ -294,14 +294,16 @@ struct walk {
 	void *arg;
 	char name[REPO_NAME_MAX + 1]; /* of the folder or file we are at */
 	unsigned depth;
+	bool names; /* lengths are not wanted */
 };
 
 static int walk_folder(struct walk *w, size_t len, struct err *e);
 
 /* One entry of the folder in w->name; `len` is that name's length. */
 static int
-walk_entry(struct walk *w, size_t len, const char *entry, struct err *e)
+walk_entry(struct walk *w, size_t len, const struct dirent *de, struct err *e)
 {
+	const char *entry = de->d_name;
 	size_t n = strlen(entry);
 	struct stat st;
 	int rc = 0;
@@ -311,7 +313,13 @@ walk_entry(struct walk *w, size_t len, const char *entry, struct err *e)
 		return 0;
 	snprintf(w->name + len, sizeof w->name - len, "%s%s",
 	    len > 0 ? "/" : "", entry);
-	if (fstatat(w->r->fd, w->name, &st, 0) < 0) {
+	/* The folder says what it is; to stat costs 10 µs each, when it is not
+	 * in the cache: a second for the packs of some terabytes. */
+	if (de->d_type == DT_DIR) {
+		rc = walk_folder(w, strlen(w->name), e);
+	} else if (w->names && de->d_type == DT_REG) {
+		rc = w->fn(w->arg, w->name, 0, e);
+	} else if (fstatat(w->r->fd, w->name, &st, 0) < 0) {
 		if (errno != ENOENT) /* it may be removed meanwhile */
 			rc = err_sys(e, errno, "stat %s", w->name);
 	} else if (S_ISDIR(st.st_mode)) {
@@ -349,7 +357,7 @@ walk_folder(struct walk *w, size_t len, struct err *e)
 		errno = 0;
 		de = readdir(d);
 		if (de != NULL)
-			rc = walk_entry(w, len, de->d_name, e);
+			rc = walk_entry(w, len, de, e);
 		else if (errno != 0)
 			rc = err_sys(e, errno, "list folder %s", w->name);
 	} while (rc == 0 && de != NULL);
@@ -359,12 +367,11 @@ walk_folder(struct walk *w, size_t len, struct err *e)
 }
 
 static int
-dir_list(struct repo *base, const char *prefix, repo_list_fn *fn, void *arg,
-    struct err *e)
+walk_all(struct repo *base, const char *prefix, struct walk w, struct err *e)
 {
-	struct walk w = {.r = dir_of(base), .fn = fn, .arg = arg};
 	struct stat st;
 
+	w.r = dir_of(base);
 	/* A folder that is not there yet has no files; a repository that is not
 	 * there any more is an error, never an empty list. */
 	if (fstat(w.r->fd, &st) < 0)
@@ -373,6 +380,21 @@ dir_list(struct repo *base, const char *prefix, repo_list_fn *fn, void *arg,
 		return err_set(e, -ENOENT, "the repository's folder is gone");
 	snprintf(w.name, sizeof w.name, "%s", prefix);
 	return walk_folder(&w, strlen(w.name), e);
+}
+
+static int
+dir_list(struct repo *base, const char *prefix, repo_list_fn *fn, void *arg,
+    struct err *e)
+{
+	return walk_all(base, prefix, (struct walk){.fn = fn, .arg = arg}, e);
+}
+
+static int
+dir_list_names(struct repo *base, const char *prefix, repo_list_fn *fn,
+    void *arg, struct err *e)
+{
+	return walk_all(base, prefix,
+	    (struct walk){.fn = fn, .arg = arg, .names = true}, e);
 }
 
 /* ---- sync --------------------------------------------------------------- */
@@ -439,6 +461,7 @@ const struct repo_ops repo_dir_ops = {
     .get = dir_get,
     .size = dir_size,
     .list = dir_list,
+    .list_names = dir_list_names,
     .remove = dir_remove,
     .sync = dir_sync,
 };

@@ -279,6 +279,19 @@ blockmap_get(struct blockmap *b, const struct blockmap_object *o,
 	return rc;
 }
 
+void
+blockmap_ahead(const struct blockmap *b, const struct blockmap_object *o,
+    uint64_t block, uint64_t count)
+{
+	uint64_t first = o->run_page + block / BLOCKMAP_PAGE_HASHES;
+	uint64_t last = o->run_page + (block + count) / BLOCKMAP_PAGE_HASHES;
+
+	/* Only for speed. */
+	posix_fadvise(b->hashes, (off_t)(first * BLOCKMAP_PAGE_BYTES),
+	    (off_t)((last - first + 1) * BLOCKMAP_PAGE_BYTES),
+	    POSIX_FADV_WILLNEED);
+}
+
 int
 blockmap_stored(struct blockmap *b, const struct blockmap_object *o,
     uint64_t block, uint64_t *start, uint64_t *count, struct err *e)

@@ -72,6 +72,9 @@ size_t blockmap_objects(const struct blockmap *b);
 int blockmap_get(struct blockmap *b, const struct blockmap_object *o,
     uint64_t block, unsigned count, uint8_t (*out)[BLOCKMAP_HASH_LEN],
     struct err *e);
+/* They will be asked for soon, and others in between: read them meanwhile. */
+void blockmap_ahead(const struct blockmap *b, const struct blockmap_object *o,
+    uint64_t block, uint64_t count);
 /* The next run of blocks at or after `block` that may be non-zero (skips
  * holes of the table itself): 1 and *start, *count; 0 none. */
 int blockmap_stored(struct blockmap *b, const struct blockmap_object *o,

@@ -115,11 +115,22 @@ count_names(void *arg, const char *name, uint64_t len, struct err *e)
 	return 0;
 }
 
+static int
+names_alone(void *arg, const char *name, uint64_t len, struct err *e)
+{
+	char *all = arg;
+
+	(void)len, (void)e;
+	strcat(all, name);
+	strcat(all, " ");
+	return 0;
+}
+
 static void
 test_list_is_every_file_below(void **state)
 {
 	struct repo *r = open_it(state);
-	char all[256] = "", none[256] = "";
+	char all[256] = "", none[256] = "", bare[256] = "";
 	struct err e = ERR_NONE;
 	struct repo_put *open_put;
 	char *tmp;
@@ -143,6 +154,10 @@ test_list_is_every_file_below(void **state)
 	all[0] = '\0';
 	OK(repo_list(r, "", count_names, all, &e));
 	assert_int_equal(strlen(all), 29);
+	OK(repo_list_names(r, "packs", names_alone, bare, &e));
+	assert_int_equal(strlen(bare), 22);
+	assert_text_has(bare, "packs/aa/1 ");
+	assert_text_has(bare, "packs/bb/2 ");
 	repo_put_abort(open_put);
 	repo_close(r);
 }
