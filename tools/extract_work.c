@@ -262,6 +262,7 @@ extract_start(struct extract *x, struct err *e)
 			x->open_files_max = (unsigned)(r.rlim_cur / 4) + 1;
 	}
 	queue_init(&x->queue, EXTRACT_QUEUE);
+	queue_wake_at(&x->queue, 1, EXTRACT_QUEUE / 4);
 	while (x->workers < want) {
 		int rc = pthread_create(
 		    &x->worker[x->workers], NULL, worker_main, x);

@@ -11,11 +11,19 @@ void
 queue_init(struct queue *q, size_t cap)
 {
 	assert(cap > 0);
-	*q = (struct queue){.cap = cap};
+	*q = (struct queue){.cap = cap, .wake_items = 1, .wake_places = 1};
 	q->slot = mem_array(cap, sizeof *q->slot);
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->not_full, NULL);
 	pthread_cond_init(&q->not_empty, NULL);
+}
+
+void
+queue_wake_at(struct queue *q, size_t items, size_t places)
+{
+	assert(items <= q->cap && places <= q->cap);
+	q->wake_items = items > 1 ? items : 1;
+	q->wake_places = places > 1 ? places : 1;
 }
 
 void
@@ -35,13 +43,15 @@ queue_put(struct queue *q, void *p)
 
 	assert(p != NULL);
 	pthread_mutex_lock(&q->lock);
-	while (q->count == q->cap && !q->closed)
-		pthread_cond_wait(&q->not_full, &q->lock);
+	if (q->count == q->cap)
+		while (q->count > q->cap - q->wake_places && !q->closed)
+			pthread_cond_wait(&q->not_full, &q->lock);
 	if (q->closed) {
 		rc = -EPIPE;
 	} else {
 		q->slot[(q->head + q->count++) % q->cap] = p;
-		pthread_cond_signal(&q->not_empty);
+		if (q->count >= q->wake_items)
+			pthread_cond_signal(&q->not_empty);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return rc;
@@ -58,7 +68,8 @@ take(struct queue *q)
 	p = q->slot[q->head];
 	q->head = (q->head + 1) % q->cap;
 	q->count--;
-	pthread_cond_signal(&q->not_full);
+	if (q->count <= q->cap - q->wake_places)
+		pthread_cond_signal(&q->not_full);
 	return p;
 }
 
@@ -68,8 +79,9 @@ queue_get(struct queue *q)
 	void *p;
 
 	pthread_mutex_lock(&q->lock);
-	while (q->count == 0 && !q->closed)
-		pthread_cond_wait(&q->not_empty, &q->lock);
+	if (q->count == 0)
+		while (q->count < q->wake_items && !q->closed)
+			pthread_cond_wait(&q->not_empty, &q->lock);
 	p = take(q);
 	pthread_mutex_unlock(&q->lock);
 	return p;

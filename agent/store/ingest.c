@@ -22,6 +22,9 @@
 
 #define BUFFERS 64
 #define WORKERS_MAX 256
+/* Waking a thread costs as much as compressing 10 KiB, and the reader and the
+ * writer each do little for a chunk: they are woken for several at a time. */
+#define WRITE_AT_ONCE 8
 
 struct slot {
 	struct ingest_chunk chunk; /* first: callers hold this */
@@ -56,6 +59,8 @@ struct ingest {
 	pthread_cond_t progress; /* what the writer waits for */
 	struct slot **ring;      /* ring[number of the put % buffers] */
 	uint64_t put;            /* chunks put so far */
+	uint64_t ready;          /* of these, through with the workers */
+	uint64_t taken;          /* of these, the writer has had */
 	bool ended;              /* no more will come */
 	struct err err;          /* the first failure */
 };
@@ -86,6 +91,18 @@ failure(struct ingest *g, struct err *e)
 		rc = err_copy(e, &g->err);
 	pthread_mutex_unlock(&g->lock);
 	return rc;
+}
+
+/* With the lock held: is there something for the writer to do? Less than
+ * WRITE_AT_ONCE only when nothing is with the workers, so nothing waits for
+ * ever. */
+static bool
+worth_writing(const struct ingest *g)
+{
+	if (g->taken == g->put)
+		return g->ended;
+	return g->ring[g->taken % g->how.buffers]->ready &&
+	       (g->ready - g->taken >= WRITE_AT_ONCE || g->ready == g->put);
 }
 
 /* ---- workers ------------------------------------------------------------ */
@@ -153,7 +170,9 @@ work(void *arg)
 		}
 		pthread_mutex_lock(&g->lock);
 		s->ready = true;
-		pthread_cond_signal(&g->progress);
+		g->ready++;
+		if (worth_writing(g))
+			pthread_cond_signal(&g->progress);
 		pthread_mutex_unlock(&g->lock);
 	}
 	return NULL;
@@ -161,23 +180,18 @@ work(void *arg)
 
 /* ---- the writer --------------------------------------------------------- */
 
-/* The chunk of put `number` when it is through; NULL: no more, or failed. */
+/* The next chunk in the order of the puts; NULL: no more, or failed. */
 static struct slot *
-wait_for(struct ingest *g, uint64_t number)
+next_ready(struct ingest *g)
 {
 	struct slot *s = NULL;
 
 	pthread_mutex_lock(&g->lock);
-	while (g->err.code == 0) {
-		if (number < g->put &&
-		    g->ring[number % g->how.buffers]->ready) {
-			s = g->ring[number % g->how.buffers];
-			break;
-		}
-		if (number == g->put && g->ended)
-			break;
-		pthread_cond_wait(&g->progress, &g->lock);
-	}
+	if (g->taken == g->put || !g->ring[g->taken % g->how.buffers]->ready)
+		while (g->err.code == 0 && !worth_writing(g))
+			pthread_cond_wait(&g->progress, &g->lock);
+	if (g->err.code == 0 && g->taken < g->put)
+		s = g->ring[g->taken++ % g->how.buffers];
 	pthread_mutex_unlock(&g->lock);
 	return s;
 }
@@ -209,7 +223,7 @@ write_all(void *arg)
 	struct ingest *g = arg;
 	struct slot *s;
 
-	for (uint64_t n = 0; (s = wait_for(g, n)) != NULL; n++) {
+	while ((s = next_ready(g)) != NULL) {
 		struct err e = ERR_NONE;
 
 		if (store_one(g, s, &e) < 0) {
@@ -316,6 +330,7 @@ ingest_start(struct ingest **out, const struct ingest_how *how, struct err *e)
 		return err_wrap(e, "start storing");
 	}
 	queue_init(&g->idle, g->how.buffers);
+	queue_wake_at(&g->idle, g->how.buffers / 4, 1);
 	queue_init(&g->work, g->how.buffers);
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_cond_init(&g->progress, NULL);

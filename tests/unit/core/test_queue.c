@@ -2,6 +2,8 @@
 /* The queue between threads: order, bounds, and its end. Runs under TSan. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -164,6 +166,79 @@ test_each_arrives_once(void **state)
 	queue_fini(&s.q);
 }
 
+struct sleeper {
+	struct queue q;
+	atomic_int through;
+};
+
+static void *
+get_one_and_tell(void *arg)
+{
+	struct sleeper *s = arg;
+	void *p = queue_get(&s->q);
+
+	atomic_fetch_add(&s->through, 1);
+	return p;
+}
+
+static void *
+put_one_and_tell(void *arg)
+{
+	struct sleeper *s = arg;
+
+	queue_put(&s->q, s);
+	atomic_fetch_add(&s->through, 1);
+	return NULL;
+}
+
+/* Long enough for whoever would be woken too early to be seen. */
+static void
+settle(void)
+{
+	usleep(50 * 1000);
+}
+
+static void
+test_wakes_for_several(void **state)
+{
+	static struct sleeper s;
+	pthread_t t;
+	void *r;
+	int v;
+
+	(void)state;
+	queue_init(&s.q, 4);
+	queue_wake_at(&s.q, 3, 2);
+	pthread_create(&t, NULL, get_one_and_tell, &s);
+	settle();
+	queue_put(&s.q, &v);
+	queue_put(&s.q, &v);
+	settle();
+	assert_int_equal(atomic_load(&s.through), 0);
+	queue_put(&s.q, &v);
+	pthread_join(t, &r);
+	assert_ptr_equal(r, &v);
+	/* What is there is had without waiting. */
+	assert_ptr_equal(queue_get(&s.q), &v);
+	assert_ptr_equal(queue_get(&s.q), &v);
+
+	for (int i = 0; i < 4; i++)
+		queue_put(&s.q, &v);
+	pthread_create(&t, NULL, put_one_and_tell, &s);
+	settle();
+	queue_get(&s.q);
+	settle();
+	assert_int_equal(atomic_load(&s.through), 1);
+	queue_get(&s.q);
+	pthread_join(t, NULL);
+	assert_int_equal(atomic_load(&s.through), 2);
+	queue_close(&s.q); /* less than 3 come out all the same */
+	for (int i = 0; i < 3; i++)
+		assert_non_null(queue_get(&s.q));
+	assert_null(queue_get(&s.q));
+	queue_fini(&s.q);
+}
+
 int
 main(void)
 {
@@ -173,6 +248,7 @@ main(void)
 	    cmocka_unit_test(test_closed_gives_what_is_left),
 	    cmocka_unit_test(test_close_wakes_those_who_wait),
 	    cmocka_unit_test(test_each_arrives_once),
+	    cmocka_unit_test(test_wakes_for_several),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
