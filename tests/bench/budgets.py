@@ -76,7 +76,7 @@ def judge(r):
         out.append(_verdict("" if i else "same change, database 4 × larger",
                             f"≤ 1.2 × the {words}", _ratio(*pair), 1.2, x))
     out += _scan(r)
-    out.append(_verdict("restore all", "≤ 0.4 × restic",
+    out.append(_verdict("restore all, on the disk", "≤ 0.4 × restic",
                         _ratio(m("restore", "neap"), m("restore", "restic")),
                         0.4, x))
     out.append(_verdict("PostgreSQL on a mounted backup", "≤ 3 s",

@@ -316,6 +316,12 @@ def fio(here, size, scratch, through_fs):
     return r
 
 
+def dd(target, size, scratch):
+    """What the file system takes at most: so many zeros, written and synced."""
+    return timed(["dd", "if=/dev/zero", f"of={target}/zeros", "bs=1M",
+                  f"count={size >> 20}", "conv=fsync"], scratch)
+
+
 def installed(peer):
     if peer is Neap:
         return True

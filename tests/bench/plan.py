@@ -145,9 +145,9 @@ class Scene:
             left = self.knobs.runs - turn
             self.server.checkpoint()
             self.here.thaw()
-            self.here.drop("still")
-            self.here.freeze("still")
-            self.point = "still"
+            self.here.drop(f"still{turn - 1}")
+            self.here.freeze(f"still{turn}")
+            self.point = f"still{turn}"
             for p in self.order(turn, lambda p: p.name in among and
                                 self.runs(p) >= left):
                 self.measure("nothing", p.name, turn,
@@ -173,7 +173,7 @@ class Scene:
         for turn in range(self.knobs.runs):
             for p in self.order(turn, lambda p: turn < self.runs(p)):
                 def action(p=p):
-                    r = p.restore(self.here.empty("restored"))
+                    r = self.durable(p.restore, self.here.empty("restored"))
                     got = folder_bytes(self.here.path("restored"))
                     # pgBackRest leaves out pg_wal, half of the cluster.
                     if got < self.logical * (0.3 if p.live else 0.9):
@@ -183,6 +183,18 @@ class Scene:
                     self.measure("restore", p.name, turn, action)
                 finally:
                     self.here.remove("restored")
+            self.measure("restore", "dd", turn, lambda: every.dd(
+                self.here.empty("restored"), self.logical, self.neap().dir))
+            self.here.remove("restored")
+
+    def durable(self, action, *args):
+        """Until what ACTION wrote is on the disk, not only in memory."""
+        r = action(*args)
+        start = time.perf_counter()
+        sh("sync", "-f", self.here.fs)
+        r["returned"] = r["wall"]
+        r["wall"] = round(r["wall"] + time.perf_counter() - start, 4)
+        return r
 
     def boot(self):
         neap = self.neap()

@@ -10,6 +10,7 @@ from data import KINDS_OF_DATA
 from peers import PEERS
 
 TITLE = {**{n: p.title for n, p in PEERS.items()},
+         "dd": "dd of as many zeros, fsync",
          "overlayfs": "overlayfs on neap's read-only mount"}
 
 
@@ -99,7 +100,7 @@ class Report:
         a = self.about
         self.say(f"{a['cpu']}, {a['cores']} cores, "
                  f"{a['memory'] / 2 ** 30:.0f} GiB of memory; Linux "
-                 f"{a['kernel']}; databases on btrfs on a loop device over "
+                 f"{a['kernel']}; databases on btrfs on a loop device (direct) over "
                  f"{a['repository_fs']}, repositories on the same "
                  f"{a['repository_fs']}. Measured {a['when']}, neap at commit "
                  f"{a['commit']}, {a.get('minutes', '?')} minutes in all.")
@@ -184,8 +185,13 @@ class Report:
                  "through the file system, once the loop device below it.")
         for data in self.about["data"]:
             self.scan(data)
-        self.say("## Restore all")
-        self.each_kind("restore", [wall, cpu, rss])
+        self.say("## Restore all", "Everything of the newest backup into an "
+                 "empty folder on the btrfs. *Time* is until it is on the "
+                 "disk (`sync -f` after the command), *returned* is when the "
+                 "command ended; neap ends after its own sync. Writing as "
+                 "many zeros shows what the disk takes.")
+        self.each_kind("restore", [
+            wall, ("returned", "returned", seconds), cpu, rss])
         self.say("## PostgreSQL answers on a mounted backup", "From the "
                  "mount's start to the answer of the first query.")
         self.each_kind("boot", [wall, ("scratch", "scratch", megabytes)])
