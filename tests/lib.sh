@@ -19,6 +19,10 @@ NEAP_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 NEAP_BUILD=${NEAP_BUILD:-build/release}
 case $NEAP_BUILD in /*) ;; *) NEAP_BUILD=$NEAP_TOP/$NEAP_BUILD ;; esac
 
+# The program itself: a version manager's python3 is a script that takes half a
+# second to find it, and tests call it often.
+python_at=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null) && PATH=${python_at%/*}:$PATH
+
 tap_n=0
 tap_bad=0
 tap_done=

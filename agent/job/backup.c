@@ -212,6 +212,28 @@ first_object(struct run *r, struct err *e)
 	return rc;
 }
 
+/*
+ * Snapshots of runs that came to nothing. The last backup's stays, even where
+ * this run cannot build upon that: it goes after the new one is durable, not
+ * before (law 2).
+ */
+static int
+reap_leftovers(struct run *r, struct err *e)
+{
+	SCOPED_CATALOG struct catalog_list l = {0};
+	char keep[RUN_SNAPSHOT_MAX];
+	int rc = 0;
+
+	if (r->parent[0] == '\0')
+		rc = catalog_list(r->store.repo, r->job->name, &l, e);
+	if (rc < 0)
+		return rc;
+	instant_snapshot_name(
+	    keep, r->job->name, l.n > 0 ? l.v[l.n - 1].time : r->parent);
+	instant_reap(r, keep);
+	return 0;
+}
+
 static int
 prepare(struct run *r, struct err *e)
 {
@@ -235,14 +257,10 @@ prepare(struct run *r, struct err *e)
 		state_lift(&r->state);
 		rc = state_save(&r->state, e);
 	}
+	if (rc == 0)
+		rc = reap_leftovers(r, e);
 	if (rc < 0)
 		return rc;
-	{
-		char anchor[RUN_SNAPSHOT_MAX];
-
-		instant_snapshot_name(anchor, r->job->name, r->parent);
-		instant_reap(r, r->parent[0] ? anchor : NULL);
-	}
 	return r->how->dry_run ? 0 : state_begin(&r->state, e);
 }
 

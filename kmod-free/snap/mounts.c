@@ -224,6 +224,42 @@ mounts_top(const char *dir, char **top, struct err *e)
 	return 0;
 }
 
+int
+mounts_locate(const char *root, const char *path, char **rel, struct err *e)
+{
+	struct mounts_place top, p;
+	const char *at;
+	int rc = mounts_place(root, &top, e);
+
+	if (rc == 0)
+		rc = mounts_place(path, &p, e);
+	if (rc < 0)
+		return rc;
+	if (!mounts_same(&top, &p) || !fs_below(path, root)) {
+		SCOPED_FREE char *what = mounts_describe(path);
+
+		return err_set(e, -EXDEV,
+		    "%s lies on %s, not on the volume at %s", path, what, root);
+	}
+	at = path + (root[1] == '\0' ? 1 : strlen(root));
+	*rel = mem_str(*at == '/' ? at + 1 : at);
+	return 0;
+}
+
+int
+mounts_below(const char *top, int (*fn)(void *arg, const char *point),
+    void *arg, struct err *e)
+{
+	SCOPED_MOUNTS struct mounts m = {0};
+	int rc = mounts_load(&m, e);
+
+	for (size_t i = 0; rc == 0 && i < m.n; i++)
+		if (strcmp(m.v[i].point, top) != 0 &&
+		    fs_below(m.v[i].point, top))
+			rc = fn(arg, m.v[i].point);
+	return rc;
+}
+
 char *
 mounts_describe(const char *path)
 {

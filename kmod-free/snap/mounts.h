@@ -56,6 +56,13 @@ int mounts_folder(
     const char *path, char **dir, struct mounts_place *out, struct err *e);
 /* The highest folder above `dir` on the same mount and device; gives. */
 int mounts_top(const char *dir, char **top, struct err *e);
+/* Where `path` lies below `root`, on the same mount and device ("": the root
+ * itself); gives through *rel. -EXDEV: elsewhere. */
+int mounts_locate(
+    const char *root, const char *path, char **rel, struct err *e);
+/* Calls fn with each mount point below `top`. */
+int mounts_below(const char *top, int (*fn)(void *arg, const char *point),
+    void *arg, struct err *e);
 /* "ext4 (/dev/vda1 at /)", for messages; gives, never NULL. */
 char *mounts_describe(const char *path);
 

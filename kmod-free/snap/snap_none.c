@@ -102,26 +102,7 @@ none_list(struct snap_volume *v, snap_list_fn *fn, void *arg, struct err *e)
 static int
 none_locate(struct snap_volume *v, const char *path, char **rel, struct err *e)
 {
-	struct mounts_place root, p;
-	const char *at;
-	int rc;
-
-	rc = mounts_place(v->root, &root, e);
-	if (rc < 0)
-		return rc;
-	rc = mounts_place(path, &p, e);
-	if (rc < 0)
-		return rc;
-	if (!mounts_same(&root, &p) || !fs_below(path, v->root)) {
-		SCOPED_FREE char *what = mounts_describe(path);
-
-		return err_set(e, -EXDEV,
-		    "%s lies on %s, not on the volume at %s", path, what,
-		    v->root);
-	}
-	at = path + (v->root[1] == '\0' ? 1 : strlen(v->root));
-	*rel = mem_str(*at == '/' ? at + 1 : at);
-	return 0;
+	return mounts_locate(v->root, path, rel, e);
 }
 
 /* Nested subvolumes number their inodes from 256 again: not the same volume. */
@@ -149,26 +130,12 @@ none_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn, void *arg,
     struct err *e)
 {
 	SCOPED_FREE char *top = NULL;
-	SCOPED_MOUNTS struct mounts m = {0};
-	int rc;
 
 	/* Only root may ask btrfs for its subvolumes; it names mounts too. */
 	if (strcmp(v->fs_type, "btrfs") == 0 && geteuid() == 0)
 		return btrfs_subvolumes(v, rel, fn, arg, e);
-	rc = mounts_load(&m, e);
-	if (rc < 0)
-		return rc;
 	top = rel[0] == '\0' ? mem_str(v->root) : fs_join(v->root, rel);
-	for (size_t i = 0; i < m.n; i++) {
-		const char *point = m.v[i].point;
-
-		if (!fs_below(point, top) || strcmp(point, top) == 0)
-			continue;
-		rc = fn(arg, point);
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
+	return mounts_below(top, fn, arg, e);
 }
 
 const struct snap_ops snap_none = {

@@ -26,9 +26,6 @@
 #                        when the power goes: power MILLISECONDS [CMD…]
 NEAP=$NEAP_BUILD/neap
 RESTORE=$NEAP_BUILD/neap-restore
-# The program itself: a version manager's python3 is a script that takes half a
-# second to find it, and a round here calls it ten times.
-python_at=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null) && PATH=${python_at%/*}:$PATH
 seed=${CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
 RANDOM=$((seed % 32768))
 why=

@@ -89,6 +89,17 @@ rm "$tmp/repo/backups/$first"
 flip A
 back "an old copy, and its backup gone too"
 
+# ---- no state folder ----
+flip A
+back "for the lost state"
+before=$(held)
+rm -rf "${tmp:?}/var/state"/*
+flip B
+crashing CRASH_ON="linkat backups/" "$NEAP" -q -c "$tmp/neap.yaml" backup docs 2>/dev/null
+like "$(held | tr '\n' ' ')" "*$before*" \
+    "the state folder lost: the last backup's snapshot stays until the next is durable"
+back "the state folder lost"
+
 # A mixture of two times, as from a copy made while a backup ran. Each file is
 # put over the other, which keeps even the inode.
 for file in hashes objects; do
