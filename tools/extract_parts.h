@@ -27,21 +27,30 @@ struct extract_file {
 	struct object o;
 	int fd;
 	bool existed;     /* delta: it has content to be compared */
-	atomic_uint refs; /* the walker's and one for each queued target */
+	atomic_uint refs; /* the walker's and one for each job */
 };
 
-struct extract_target {
-	struct extract_file *file;
-	uint64_t off; /* bytes */
-	uint64_t len; /* within the file's size */
-	unsigned slot;
-};
+/*
+ * What a worker does at a time: a window of a file, put together of pieces of
+ * chunks and written at once, or a range that has to be zeros. After some
+ * backups of scattered changes a window is of many chunks, and as many small
+ * writes cost several times what one large one does.
+ */
+#define EXTRACT_WINDOW_BLOCKS (1u * CHUNK_BLOCKS)
+#define EXTRACT_WINDOW (EXTRACT_WINDOW_BLOCKS * CHUNK_BLOCK_BYTES)
 
-struct extract_job { /* one chunk into some places, or zeros into one */
-	bool zero;
+struct extract_piece {
 	struct chunk_id chunk;
-	unsigned targets;
-	struct extract_target target[CHUNK_BLOCKS];
+	unsigned slot, blocks;
+	uint32_t at; /* in the window, bytes */
+};
+
+struct extract_job {
+	struct extract_file *file;
+	bool zero;
+	uint64_t off, len; /* bytes, within the file's size */
+	unsigned n;
+	struct extract_piece piece[EXTRACT_WINDOW_BLOCKS];
 };
 
 struct extract {

@@ -48,12 +48,12 @@ extract_add_done(struct extract *x, uint64_t bytes)
 }
 
 static void
-note_damage(
-    struct extract *x, const struct extract_target *t, const struct err *e)
+note_damage(struct extract *x, const struct extract_file *f, uint64_t off,
+    uint64_t len, const struct err *e)
 {
 	char *line = mem_printf("%s/%s: %llu bytes at offset %llu: %s",
-	    t->file->dir->path, t->file->name, (unsigned long long)t->len,
-	    (unsigned long long)t->off, e->text);
+	    f->dir->path, f->name, (unsigned long long)len,
+	    (unsigned long long)off, e->text);
 
 	pthread_mutex_lock(&x->lock);
 	/* Missing is as bad as corrupt: the bytes are not to be had. */
@@ -110,29 +110,99 @@ write_differing(struct extract *x, int fd, const uint8_t *now,
 	return 0;
 }
 
+/* `want` to where it belongs: [at, at + len) of the job's window. */
 static int
-write_target(struct extract *x, const struct extract_target *t,
-    const struct chunk_cache_hold *h, struct err *e)
+write_run(struct extract *x, const struct extract_job *j, const uint8_t *want,
+    uint64_t at, uint64_t len, struct err *e)
 {
-	const uint8_t *want = h->data + (size_t)t->slot * BLOCK;
-	uint8_t now[CHUNK_BYTES];
+	uint64_t off = j->off + at;
+	uint8_t now[EXTRACT_WINDOW];
 	int rc;
 
-	if ((uint64_t)t->slot * BLOCK + t->len > (uint64_t)h->blocks * BLOCK) {
-		err_set(e, -EBADMSG,
-		    "the map names slots that its chunk has "
-		    "not");
-		note_damage(x, t, e);
-		return err_clear(e);
+	if (!j->file->existed) {
+		note_written(x, len);
+		return fs_pwrite(j->file->fd, want, len, off, e);
 	}
-	if (!t->file->existed) {
-		note_written(x, t->len);
-		return fs_pwrite(t->file->fd, want, t->len, t->off, e);
-	}
-	rc = fs_pread(t->file->fd, now, t->len, t->off, e);
+	rc = fs_pread(j->file->fd, now, len, off, e);
 	if (rc < 0)
 		return rc;
-	return write_differing(x, t->file->fd, now, want, t->len, t->off, e);
+	return write_differing(x, j->file->fd, now, want, len, off, e);
+}
+
+/* Bytes of a piece: the file may end within its last block. */
+static uint64_t
+piece_len(const struct extract_job *j, const struct extract_piece *p)
+{
+	uint64_t len = (uint64_t)p->blocks * BLOCK;
+
+	return len < j->len - p->at ? len : j->len - p->at;
+}
+
+/* 1 and the piece held; 0: it cannot be had, which is noted. */
+static int
+get_piece(struct extract *x, const struct extract_job *j,
+    const struct extract_piece *p, struct chunk_cache_hold *h)
+{
+	struct err e = ERR_NONE;
+
+	if (chunk_cache_get(x->cache, &p->chunk, h, &e) == 0) {
+		if ((uint64_t)p->slot + p->blocks <= h->blocks)
+			return 1;
+		err_set(
+		    &e, -EBADMSG, "the map names slots that its chunk has not");
+		chunk_cache_put(x->cache, h);
+	}
+	note_damage(x, j->file, j->off + p->at, piece_len(j, p), &e);
+	return 0;
+}
+
+/* A window of one chunk, as most are, is written from where it was decoded. */
+static int
+write_piece(struct extract *x, const struct extract_job *j, struct err *e)
+{
+	const struct extract_piece *p = &j->piece[0];
+	struct chunk_cache_hold h;
+	int rc;
+
+	if (get_piece(x, j, p, &h) == 0)
+		return 0;
+	rc = write_run(
+	    x, j, h.data + (size_t)p->slot * BLOCK, p->at, piece_len(j, p), e);
+	chunk_cache_put(x->cache, &h);
+	return rc;
+}
+
+/* Pieces that follow each other are one write; between them are holes, or what
+ * is damaged. */
+static int
+write_window(struct extract *x, const struct extract_job *j, struct err *e)
+{
+	uint8_t want[EXTRACT_WINDOW];
+	uint64_t from = 0, to = 0;
+	int rc = 0;
+
+	if (j->n == 1)
+		return write_piece(x, j, e);
+	for (unsigned i = 0; rc == 0 && i < j->n; i++) {
+		const struct extract_piece *p = &j->piece[i];
+		struct chunk_cache_hold h;
+
+		if (get_piece(x, j, p, &h) == 0)
+			continue;
+		memcpy(want + p->at, h.data + (size_t)p->slot * BLOCK,
+		    (size_t)p->blocks * BLOCK);
+		chunk_cache_put(x->cache, &h);
+		if (p->at != to) {
+			if (to > from)
+				rc = write_run(
+				    x, j, want + from, from, to - from, e);
+			from = p->at;
+		}
+		to = p->at + piece_len(j, p);
+	}
+	if (rc == 0 && to > from)
+		rc = write_run(x, j, want + from, from, to - from, e);
+	return rc;
 }
 
 /* One stretch of data where zeros belong. */
@@ -165,12 +235,13 @@ zero_stretch(
 
 /* Only an existing file has to be told: a new one is all hole. */
 static int
-zero_target(struct extract *x, const struct extract_target *t, struct err *e)
+write_zeros(struct extract *x, const struct extract_job *j, struct err *e)
 {
-	uint64_t at = t->off, end = t->off + t->len;
+	uint64_t at = j->off, end = j->off + j->len;
+	int fd = j->file->fd;
 
 	while (at < end) {
-		off_t data = lseek(t->file->fd, (off_t)at, SEEK_DATA);
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA);
 		off_t hole;
 		int rc;
 
@@ -180,11 +251,11 @@ zero_target(struct extract *x, const struct extract_target *t, struct err *e)
 			return err_sys(e, errno, "look for data");
 		if ((uint64_t)data >= end)
 			return 0;
-		hole = lseek(t->file->fd, data, SEEK_HOLE);
+		hole = lseek(fd, data, SEEK_HOLE);
 		if (hole < 0 || (uint64_t)hole > end)
 			hole = (off_t)end;
 		rc = zero_stretch(
-		    x, t->file->fd, (uint64_t)data, (uint64_t)(hole - data), e);
+		    x, fd, (uint64_t)data, (uint64_t)(hole - data), e);
 		if (rc < 0)
 			return rc;
 		at = (uint64_t)hole;
@@ -194,43 +265,32 @@ zero_target(struct extract *x, const struct extract_target *t, struct err *e)
 
 /* ---- jobs ---------------------------------------------------------------- */
 
-static int
-do_targets(struct extract *x, const struct extract_job *j, struct err *e)
+/* What a job does for the progress: holes in a window are counted as such. */
+static uint64_t
+job_bytes(const struct extract_job *j)
 {
-	struct chunk_cache_hold h = {.data = NULL};
-	int rc = 0;
+	uint64_t bytes = 0;
 
-	if (!j->zero && chunk_cache_get(x->cache, &j->chunk, &h, e) < 0) {
-		for (unsigned i = 0; i < j->targets; i++)
-			note_damage(x, &j->target[i], e);
-		return err_clear(e);
-	}
-	for (unsigned i = 0; rc >= 0 && i < j->targets; i++) {
-		const struct extract_target *t = &j->target[i];
-
-		rc = j->zero ? zero_target(x, t, e) : write_target(x, t, &h, e);
-		if (rc < 0)
-			err_wrap(e, "%s%s/%s", x->how->target,
-			    t->file->dir->path, t->file->name);
-	}
-	if (!j->zero)
-		chunk_cache_put(x->cache, &h);
-	return rc;
+	if (j->zero)
+		return j->len;
+	for (unsigned i = 0; i < j->n; i++)
+		bytes += piece_len(j, &j->piece[i]);
+	return bytes;
 }
 
 static void
 do_job(struct extract *x, struct extract_job *j)
 {
 	struct err e = ERR_NONE;
-	uint64_t done = 0;
 
-	if (extract_failed(x, &e) == 0 && do_targets(x, j, &e) < 0)
+	if (extract_failed(x, &e) == 0 &&
+	    (j->zero ? write_zeros(x, j, &e) : write_window(x, j, &e)) < 0) {
+		err_wrap(&e, "%s%s/%s", x->how->target, j->file->dir->path,
+		    j->file->name);
 		extract_fail(x, &e);
-	for (unsigned i = 0; i < j->targets; i++) {
-		done += j->target[i].len;
-		extract_file_put(x, j->target[i].file);
 	}
-	extract_add_done(x, done);
+	extract_file_put(x, j->file);
+	extract_add_done(x, job_bytes(j));
 	free(j);
 }
 
@@ -295,73 +355,84 @@ extract_finish(struct extract *x, struct err *e)
 	return rc < 0 ? rc : extract_failed(x, e);
 }
 
-static struct extract_target *
-add_target(struct extract *x, struct extract_file *f)
-{
-	struct extract_target *t = &x->job->target[x->job->targets++];
-
-	extract_file_get(f);
-	t->file = f;
-	return t;
-}
-
 static int
-new_job(struct extract *x, struct err *e)
+new_job(struct extract *x, struct extract_file *f, uint64_t off, uint64_t len,
+    struct err *e)
 {
 	int rc = extract_flush(x, e);
 
-	if (rc == 0)
-		x->job = mem_new(sizeof *x->job);
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (len > f->o.size - off)
+		len = f->o.size - off;
+	x->job = mem_new(sizeof *x->job);
+	extract_file_get(f);
+	x->job->file = f;
+	x->job->off = off;
+	x->job->len = len;
+	return 0;
+}
+
+/* What of an extent lies in the window of `block`. */
+static int
+put_piece(struct extract *x, struct extract_file *f,
+    const struct map_extent *at, uint64_t block, unsigned count, struct err *e)
+{
+	uint64_t off = block * BLOCK, window = off - off % EXTRACT_WINDOW;
+	struct extract_job *j = x->job;
+	int rc;
+
+	if (off >= f->o.size)
+		return 0;
+	if (j == NULL || j->zero || j->file != f || j->off != window) {
+		rc = new_job(x, f, window, EXTRACT_WINDOW, e);
+		if (rc < 0)
+			return rc;
+		j = x->job;
+	}
+	assert(j->n < EXTRACT_WINDOW_BLOCKS);
+	j->piece[j->n++] = (struct extract_piece){.chunk = at->chunk,
+	    .slot = at->slot + (unsigned)(block - at->block),
+	    .blocks = count,
+	    .at = (uint32_t)(off - window)};
+	return 0;
 }
 
 int
 extract_put(struct extract *x, struct extract_file *f,
     const struct map_extent *at, struct err *e)
 {
-	uint64_t off = at->block * BLOCK, len = (uint64_t)at->count * BLOCK;
-	struct extract_target *t;
-	int rc;
+	uint64_t block = at->block, end = at->block + at->count;
+	int rc = 0;
 
-	if (off >= f->o.size)
-		return 0;
-	if (len > f->o.size - off)
-		len = f->o.size - off;
-	if (x->job == NULL || x->job->zero || x->job->targets == CHUNK_BLOCKS ||
-	    memcmp(&x->job->chunk, &at->chunk, sizeof at->chunk) != 0) {
-		rc = new_job(x, e);
-		if (rc < 0)
-			return rc;
-		x->job->chunk = at->chunk;
+	while (rc == 0 && block < end) {
+		uint64_t next =
+		    (block / EXTRACT_WINDOW_BLOCKS + 1) * EXTRACT_WINDOW_BLOCKS;
+
+		if (next > end)
+			next = end;
+		rc = put_piece(x, f, at, block, (unsigned)(next - block), e);
+		block = next;
 	}
-	t = add_target(x, f);
-	t->off = off;
-	t->len = len;
-	t->slot = at->slot;
-	return 0;
+	return rc;
 }
 
 int
 extract_put_zero(struct extract *x, struct extract_file *f, uint64_t off,
     uint64_t len, struct err *e)
 {
-	struct extract_target *t;
 	int rc;
 
 	if (off >= f->o.size)
 		return 0;
-	if (len > f->o.size - off)
-		len = f->o.size - off;
 	if (!f->existed) {
-		extract_add_done(x, len);
+		extract_add_done(
+		    x, len < f->o.size - off ? len : f->o.size - off);
 		return 0;
 	}
-	rc = new_job(x, e);
+	rc = new_job(x, f, off, len, e);
 	if (rc < 0)
 		return rc;
 	x->job->zero = true;
-	t = add_target(x, f);
-	t->off = off;
-	t->len = len;
 	return extract_flush(x, e);
 }
