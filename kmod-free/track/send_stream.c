@@ -2,39 +2,14 @@
 #include "kmod-free/track/send_stream.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
+
+#include "kmod-free/track/crc32c.h"
 
 #define MAGIC "btrfs-stream" /* with its NUL */
 #define HEADER_LEN (sizeof MAGIC + 4)
 #define COMMAND_LEN 10u /* u32 length, u16 command, u32 crc */
 #define CRC_OFF 6u
-
-static uint32_t table[256];
-
-static void
-fill_table(void)
-{
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t c = i;
-
-		for (int k = 0; k < 8; k++)
-			c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
-		table[i] = c;
-	}
-}
-
-uint32_t
-send_stream_crc32c(uint32_t crc, const void *data, size_t n)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const uint8_t *p = data;
-
-	pthread_once(&once, fill_table);
-	while (n-- > 0)
-		crc = crc >> 8 ^ table[(uint8_t)crc ^ *p++];
-	return crc;
-}
 
 static int
 bad(const struct send_stream *s, size_t off, const char *what, struct err *e)
@@ -109,9 +84,9 @@ parse_command(struct send_stream *s, size_t off, size_t *used,
 		return bad(s, off, "a command is longer than any can be", e);
 	if (left - COMMAND_LEN < len)
 		return 0;
-	crc = send_stream_crc32c(0, p, CRC_OFF);
-	crc = send_stream_crc32c(crc, no_crc, sizeof no_crc);
-	crc = send_stream_crc32c(crc, p + COMMAND_LEN, len);
+	crc = crc32c(0, p, CRC_OFF);
+	crc = crc32c(crc, no_crc, sizeof no_crc);
+	crc = crc32c(crc, p + COMMAND_LEN, len);
 	if (crc != bytes_le32(p + CRC_OFF))
 		return bad(s, off, "the checksum of a command is wrong", e);
 	memset(c, 0, sizeof *c);

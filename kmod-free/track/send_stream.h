@@ -96,7 +96,5 @@ int send_stream_u64(
 /* One that must be there. -EBADMSG. */
 int send_stream_attr(const struct send_command *c, unsigned attr,
     struct span *out, struct err *e);
-/* The CRC of the stream: Castagnoli, started with 0 and not inverted. */
-uint32_t send_stream_crc32c(uint32_t crc, const void *data, size_t n);
 
 #endif

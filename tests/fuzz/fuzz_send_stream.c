@@ -3,6 +3,7 @@
  * A btrfs send stream, fed in two pieces: a byte for the length of the first,
  * and with bit 7 the checksums of the commands are put right before.
  */
+#include "kmod-free/track/crc32c.h"
 #include "kmod-free/track/send_stream.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -20,9 +21,9 @@ mend(uint8_t *p, size_t len)
 
 		if (n > len - at - COMMAND)
 			return;
-		crc = send_stream_crc32c(0, p + at, 6);
-		crc = send_stream_crc32c(crc, no_crc, sizeof no_crc);
-		crc = send_stream_crc32c(crc, p + at + COMMAND, n);
+		crc = crc32c(0, p + at, 6);
+		crc = crc32c(crc, no_crc, sizeof no_crc);
+		crc = crc32c(crc, p + at + COMMAND, n);
 		bytes_put_le32(p + at + 6, crc);
 		at += COMMAND + n;
 	}
