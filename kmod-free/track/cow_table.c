@@ -227,8 +227,10 @@ read_table(struct table *t, struct err *e)
 	if (len < 0)
 		return err_sys(e, errno, "size of the snapshot's store");
 	rc = read_header(t->fd, &t->chunk_bytes, e);
-	if (rc == 0)
-		rc = mem_try_pages(&both, 2 * (size_t)t->chunk_bytes, e);
+	if (rc < 0)
+		return rc;
+	assert(t->chunk_bytes >= CHUNK_MIN);
+	rc = mem_try_pages(&both, 2 * (size_t)t->chunk_bytes, e);
 	if (rc < 0)
 		return rc;
 	t->area = both;

@@ -400,10 +400,13 @@ thin_meta_compare(struct thin_meta *m, uint32_t from, uint32_t to,
 	struct thin_tree a, b;
 	int rc = find_tree(m, from, &a, e);
 
-	if (rc == 0)
-		rc = find_tree(m, to, &b, e);
-	if (rc < 0 || a.root == b.root)
+	if (rc < 0)
 		return rc;
+	rc = find_tree(m, to, &b, e);
+	if (rc < 0)
+		return rc;
+	if (a.root == b.root)
+		return 0;
 	rc = begin_side(m, &a, &c.from, e);
 	if (rc == 0)
 		rc = begin_side(m, &b, &c.to, e);
