@@ -11,7 +11,7 @@ STYLE = {  # colour (told apart also by the colour-blind), mark
     "borg": ("#009e73", "square"),
 }
 WIDTH, HEIGHT = 460, 330
-LEFT, RIGHT, TOP, BOTTOM = 68, 18, 38, 52
+LEFT, RIGHT, TOP, BOTTOM = 68, 30, 38, 52
 
 
 class Axis:
