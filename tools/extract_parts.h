@@ -36,7 +36,7 @@ struct extract_file {
  * backups of scattered changes a window is of many chunks, and as many small
  * writes cost several times what one large one does.
  */
-#define EXTRACT_WINDOW_BLOCKS (1u * CHUNK_BLOCKS)
+#define EXTRACT_WINDOW_BLOCKS CHUNK_BLOCKS
 #define EXTRACT_WINDOW (EXTRACT_WINDOW_BLOCKS * CHUNK_BLOCK_BYTES)
 
 struct extract_piece {

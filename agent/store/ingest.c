@@ -22,8 +22,8 @@
 
 #define BUFFERS 64
 #define WORKERS_MAX 256
-/* Waking a thread costs as much as compressing 10 KiB, and the reader and the
- * writer each do little for a chunk: they are woken for several at a time. */
+/* The reader and the writer do little for a chunk: when both were woken for
+ * each, that was a tenth of a first backup's CPU time. */
 #define WRITE_AT_ONCE 8
 
 struct slot {

@@ -100,8 +100,8 @@ class Report:
         a = self.about
         self.say(f"{a['cpu']}, {a['cores']} cores, "
                  f"{a['memory'] / 2 ** 30:.0f} GiB of memory; Linux "
-                 f"{a['kernel']}; databases on btrfs on a loop device (direct) over "
-                 f"{a['repository_fs']}, repositories on the same "
+                 f"{a['kernel']}; databases on btrfs on a loop device "
+                 f"(direct) over {a['repository_fs']}, repositories on the same "
                  f"{a['repository_fs']}. Measured {a['when']}, neap at commit "
                  f"{a['commit']}, {a.get('minutes', '?')} minutes in all.")
         self.busy()
