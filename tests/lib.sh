@@ -163,6 +163,9 @@ need_built() { # PROGRAM below the build folder
     [ -x "$NEAP_BUILD/$1" ] || skip_all "$NEAP_BUILD/$1 is not built"
 }
 
+# FIELD of the JSON object on standard input
+json() { python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]))' "$1"; }
+
 # Sets $tmp: a command substitution could not register the clean-up.
 neap_tmp() {
     tmp=$(mktemp -d /tmp/neap-test.XXXXXX) || exit 1

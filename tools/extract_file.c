@@ -60,8 +60,9 @@ extract_apply(struct extract *x, const struct object *o, int dirfd,
 /* ---- files --------------------------------------------------------------- */
 
 /*
- * Can the file that is there be changed in place? One with more names than the
- * backup knows may be somebody else's too: it is replaced.
+ * Can the file that is there be changed in place? One with several names may be
+ * another file of the backup too, or somebody else's outside the target; and
+ * some flags are taken by empty files only. Those are replaced.
  */
 static int
 open_existing(
@@ -71,13 +72,15 @@ open_existing(
 
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "stat");
-	if (S_ISREG(st.st_mode) &&
-	    (st.st_nlink == 1 || st.st_nlink == o->nlink)) {
+	if (S_ISREG(st.st_mode) && st.st_nlink == 1) {
 		*fd = openat(
 		    dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
 		if (*fd < 0)
 			return err_sys(e, errno, "open");
-		return 1;
+		if (object_can_become(o, *fd))
+			return 1;
+		close(*fd);
+		*fd = -1;
 	}
 	return fs_remove_tree_at(dirfd, name, e);
 }

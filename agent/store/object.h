@@ -63,9 +63,15 @@ int object_apply(
     const struct object *o, int dirfd, const char *name, struct err *e);
 /*
  * To a new, still empty file or folder: the flags that decide how its blocks
- * will be written (no copy-on-write, compression). Where they do not take,
- * object_apply says so.
+ * will be written (no copy-on-write, compression), instead of what it has from
+ * its folder. Where they do not take, object_apply says so.
  */
 void object_apply_early(const struct object *o, int fd);
+/*
+ * Can object_apply bring the file that is there to what the record has? Not
+ * where they differ in copy-on-write and it is on btrfs, which lets only an
+ * empty file choose, and takes the choice of another without a word.
+ */
+bool object_can_become(const struct object *o, int fd);
 
 #endif

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -274,9 +276,25 @@ object_apply(const struct object *o, int dirfd, const char *name, struct err *e)
 void
 object_apply_early(const struct object *o, int fd)
 {
-	uint32_t want = o->flags & FLAGS_EARLY, now = 0;
+	uint32_t want = o->flags & FLAGS_EARLY, now = 0, less;
 
-	if (want != 0 && object_sys_get_flags(fd, &now) == 0 &&
-	    (now & want) != want)
-		object_sys_set_flags(fd, now | want);
+	if (object_sys_get_flags(fd, &now) < 0)
+		return;
+	/* btrfs refuses to go from one to the other in one step. */
+	less = now & (want | ~(uint32_t)FLAGS_EARLY);
+	if (less != now)
+		object_sys_set_flags(fd, less);
+	if ((less | want) != less)
+		object_sys_set_flags(fd, less | want);
+}
+
+bool
+object_can_become(const struct object *o, int fd)
+{
+	struct statfs fs;
+	uint32_t now = 0;
+
+	return fstatfs(fd, &fs) < 0 || fs.f_type != BTRFS_SUPER_MAGIC ||
+	       object_sys_get_flags(fd, &now) < 0 ||
+	       ((now ^ o->flags) & FS_NOCOW_FL) == 0;
 }

@@ -99,7 +99,7 @@ PY
 }
 
 status 0 neap --json backup docs
-first=$(echo "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["backup"])')
+first=$(echo "$out" | json backup)
 like "$out" '*"everything_why": "this is the first backup"*' "the first one says that it read everything"
 status 0 restore extract docs/latest "$tmp/to/out1"
 compare "$tmp/to/out1" "first"
@@ -160,7 +160,7 @@ exec 9>&-
 printf 'torn' | dd of="$tmp/state/jobs/docs/blockmap/objects" bs=1 seek=100 conv=notrunc status=none
 status 0 neap --json backup docs
 like "$err$out" "*block map*" "a torn block map is named"
-new=$(echo "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["new_bytes"])')
+new=$(echo "$out" | json new_bytes)
 what="and what is hashed again is known but for scattered blocks ($new new)" ok [ "$new" -lt 500000 ]
 rm -rf "$tmp/state"
 status 0 neap --json backup docs

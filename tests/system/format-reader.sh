@@ -135,7 +135,7 @@ backup_and_read() {
     local name=$1 backup
     shift
     status 0 neap --json backup docs
-    backup=$(echo "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin)["backup"])')
+    backup=$(echo "$out" | json backup)
     names+=("$backup")
     what="$case_of, $name: the reader extracts it" \
         ok reader "$tmp/repo-$case_of" "$@" extract "$backup" "$tmp/to/out"

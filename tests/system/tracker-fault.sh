@@ -43,7 +43,7 @@ for job in drop1 hole1 drop0 hole0; do
     status 0 neap backup $job
 done
 
-field() { echo "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]))' "$1"; }
+field() { echo "$out" | json "$1"; }
 small() { # a change that the tracker does name
     printf 'change %s' "$1" | dd of="$tmp/fs/$job/data" bs=1 seek=$(($1 * 4096 + 77)) conv=notrunc status=none
 }
