@@ -200,6 +200,7 @@ type_bits(enum object_type t)
 {
 	switch (t) {
 	case OBJECT_FILE:
+	case OBJECT_IMAGE:
 		return S_IFREG;
 	case OBJECT_DIR:
 		return S_IFDIR;
@@ -273,6 +274,9 @@ base_object(struct overlay *ov, uint64_t ino, struct object *o)
 	rc = map_view_object(ov->how.view, ino, o, &e);
 	if (rc < 0)
 		return overlay_fail(ov, ino, 0, &e);
+	/* A volume's image is shown, and changed, as any file is. */
+	if (rc == 1 && o->type == OBJECT_IMAGE)
+		o->type = OBJECT_FILE;
 	return rc == 0 ? -ENOENT : 0;
 }
 

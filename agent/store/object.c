@@ -13,6 +13,9 @@
 #define TARGET_MAX (PATH_MAX - 1) /* Linux: PATH_MAX counts the NUL */
 #define XATTR_NAME_LEN_MAX 255    /* XATTR_NAME_MAX of linux/limits.h */
 #define XATTR_VALUE_LEN_MAX 65536 /* XATTR_SIZE_MAX of linux/limits.h */
+#define IMAGE_TEXT_LEN_MAX 1024   /* labels of UDF have 126 characters */
+#define SECTOR_MIN 512u
+#define SECTOR_MAX 65536u
 
 void
 object_fini(struct object *o)
@@ -23,13 +26,31 @@ object_fini(struct object *o)
 	}
 	free(o->xattr);
 	free(o->target);
+	free(o->fs_type);
+	free(o->fs_uuid);
+	free(o->fs_label);
 	*o = (struct object){0};
+}
+
+static void
+encode_image(const struct object *o, struct buf *out)
+{
+	const char *const text[] = {o->fs_type, o->fs_uuid, o->fs_label};
+
+	buf_put_varint(out, o->sector);
+	for (size_t i = 0; i < MEM_COUNT(text); i++) {
+		size_t n = strlen(text[i]);
+
+		/* What cannot be read back must not be written. */
+		buf_put_string(out, text[i],
+		    n < IMAGE_TEXT_LEN_MAX ? n : IMAGE_TEXT_LEN_MAX);
+	}
 }
 
 void
 object_encode(const struct object *o, struct buf *out)
 {
-	assert(o->type >= OBJECT_FILE && o->type <= OBJECT_BLOCK);
+	assert(o->type >= OBJECT_FILE && o->type <= OBJECT_IMAGE);
 	assert(o->mode <= 07777);
 	assert((o->type == OBJECT_SYMLINK) == (o->target != NULL));
 	buf_put_u8(out, OBJECT_VERSION);
@@ -55,6 +76,8 @@ object_encode(const struct object *o, struct buf *out)
 		buf_put_string(out, x->name, strlen(x->name));
 		buf_put_string(out, x->value, x->value_len);
 	}
+	if (o->type == OBJECT_IMAGE)
+		encode_image(o, out);
 }
 
 /* A varint that fits its field; the cursor turns bad where it does not. */
@@ -150,6 +173,34 @@ decode_xattrs(struct object *o, struct cursor *c)
 	}
 }
 
+/* As decode_text, but it may be empty. */
+static char *
+decode_image_text(struct cursor *c)
+{
+	struct span s = cursor_string(c);
+
+	if (c->bad || s.len > IMAGE_TEXT_LEN_MAX ||
+	    (s.len > 0 && memchr(s.data, '\0', s.len) != NULL)) {
+		c->bad = true;
+		return NULL;
+	}
+	return s.len > 0 ? mem_strn(s.data, s.len) : mem_str("");
+}
+
+static void
+decode_image(struct object *o, struct cursor *c)
+{
+	o->sector = (uint32_t)varint_up_to(c, SECTOR_MAX);
+	if (o->sector < SECTOR_MIN || (o->sector & (o->sector - 1)) != 0)
+		c->bad = true;
+	if (!c->bad)
+		o->fs_type = decode_image_text(c);
+	if (!c->bad)
+		o->fs_uuid = decode_image_text(c);
+	if (!c->bad)
+		o->fs_label = decode_image_text(c);
+}
+
 int
 object_decode(struct object *o, struct span in, struct err *e)
 {
@@ -163,7 +214,7 @@ object_decode(struct object *o, struct span in, struct err *e)
 		    "newer neap wrote it",
 		    version);
 	type = cursor_u8(&c);
-	if (type < OBJECT_FILE || type > OBJECT_BLOCK)
+	if (type < OBJECT_FILE || type > OBJECT_IMAGE)
 		c.bad = true;
 	got.type = (enum object_type)type;
 	decode_numbers(&got, &c);
@@ -171,6 +222,8 @@ object_decode(struct object *o, struct span in, struct err *e)
 		decode_target(&got, &c);
 	if (!c.bad)
 		decode_xattrs(&got, &c);
+	if (!c.bad && type == OBJECT_IMAGE)
+		decode_image(&got, &c);
 	if (c.bad || cursor_left(&c) != 0)
 		return err_set(e, -EBADMSG,
 		    "object record: damaged near byte %zu of %zu",

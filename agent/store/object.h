@@ -6,6 +6,7 @@
 #ifndef NEAP_STORE_OBJECT_H
 #define NEAP_STORE_OBJECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/core/bytes.h"
@@ -19,6 +20,7 @@ enum object_type {
 	OBJECT_SOCKET,
 	OBJECT_CHAR,
 	OBJECT_BLOCK,
+	OBJECT_IMAGE, /* all of a volume, as a device shows it */
 };
 
 struct object_xattr {
@@ -32,7 +34,7 @@ struct object {
 	uint32_t mode; /* permission bits, 07777 */
 	uint32_t uid, gid;
 	uint32_t nlink; /* names within this backup may be fewer */
-	uint64_t size;  /* files: bytes */
+	uint64_t size;  /* files and images: bytes */
 	int64_t mtime_s, atime_s;
 	uint32_t mtime_ns, atime_ns;
 	uint32_t rdev_major, rdev_minor;
@@ -40,7 +42,17 @@ struct object {
 	char *target;   /* symlinks */
 	struct object_xattr *xattr; /* sorted by name; POSIX ACLs are here */
 	size_t xattrs;
+	/* images; the texts are "" where libblkid found none */
+	uint32_t sector; /* bytes of a logical sector */
+	char *fs_type, *fs_uuid, *fs_label;
 };
+
+/* Has it blocks? Files and images do. */
+static inline bool
+object_has_content(enum object_type t)
+{
+	return t == OBJECT_FILE || t == OBJECT_IMAGE;
+}
 
 void object_fini(struct object *o); /* frees the members */
 #define SCOPED_OBJECT __attribute__((cleanup(object_fini)))
@@ -57,6 +69,9 @@ int object_decode(struct object *o, struct span in, struct err *e);
  * cannot hold, or we may not set, is skipped: -EOPNOTSUPP names all of it
  * after the rest has been set, and the caller decides. Where the owner could
  * not be set, the set-id bits are left out.
+ *
+ * An image is applied to a regular file: it has owner and mode, and no times.
+ * read gives none.
  */
 int object_read(struct object *o, int dirfd, const char *name, struct err *e);
 int object_apply(

@@ -236,7 +236,8 @@ apply_all(struct apply *a, struct err *e)
 
 	if (fstatat(a->fd, "", &st, AT_EMPTY_PATH) < 0)
 		return err_sys(e, errno, "stat");
-	if (object_sys_type(st.st_mode, &type) < 0 || type != a->o->type)
+	if (object_sys_type(st.st_mode, &type) < 0 ||
+	    type != (a->o->type == OBJECT_IMAGE ? OBJECT_FILE : a->o->type))
 		return err_set(
 		    e, -EINVAL, "it is not of the type that the backup has");
 	rc = clear_last_flags(a, e);
@@ -247,7 +248,7 @@ apply_all(struct apply *a, struct err *e)
 	if (rc == 0)
 		rc = set_flags(
 		    a, object_sys_settable() & ~(uint32_t)FLAGS_LAST, e);
-	if (rc == 0)
+	if (rc == 0 && a->o->type != OBJECT_IMAGE)
 		rc = set_times(a, e);
 	if (rc == 0 && (a->o->flags & FLAGS_LAST) != 0)
 		rc = set_flags(a, FLAGS_LAST, e);

@@ -401,7 +401,9 @@ class Segment(Table):
 
 
 TYPES = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFLNK, 4: stat.S_IFIFO,
-         5: stat.S_IFSOCK, 6: stat.S_IFCHR, 7: stat.S_IFBLK}
+         5: stat.S_IFSOCK, 6: stat.S_IFCHR, 7: stat.S_IFBLK,
+         8: stat.S_IFREG}
+IMAGE = 8
 
 
 class Object:
@@ -421,7 +423,20 @@ class Object:
         self.xattrs = [(c.string(), c.string()) for _ in range(c.varint())]
         need(sorted(self.xattrs) == self.xattrs, '%s: attributes not in order',
              what)
+        self.image = kind == IMAGE
+        if self.image:
+            self.add_image(c, what)
         c.end()
+
+    def add_image(self, c, what):
+        sector = c.varint()
+        need(512 <= sector <= 65536 and sector & (sector - 1) == 0,
+             '%s: sectors of %d bytes', what, sector)
+        for _ in range(3):  # type, UUID and label of its file system
+            text = c.string()
+            need(len(text) <= 1024 and b'\0' not in text, '%s: text', what)
+        need((self.mtime, self.atime, self.device) == (0, 0, 0),
+             '%s: an image with times or a device number', what)
 
 
 class Map(Table):
@@ -641,7 +656,8 @@ class Extractor:
             os.chmod(path, what.mode)
         for name, value in what.xattrs:
             os.setxattr(path, name, value, follow_symlinks=False)
-        os.utime(path, ns=(what.atime, what.mtime), follow_symlinks=False)
+        if not what.image:
+            os.utime(path, ns=(what.atime, what.mtime), follow_symlinks=False)
 
 
 # ---- list and verify ----

@@ -212,8 +212,8 @@ on_name(struct scan *s, struct span key, struct span value, struct err *e)
 static void
 list_object(struct scan *s, uint64_t object, const struct object *o)
 {
-	static const char *const types[] = {
-	    "?", "file", "folder", "link", "fifo", "socket", "char", "block"};
+	static const char *const types[] = {"?", "file", "folder", "link",
+	    "fifo", "socket", "char", "block", "image"};
 	json_t *row = json_object();
 	char mode[8];
 
@@ -237,6 +237,15 @@ list_object(struct scan *s, uint64_t object, const struct object *o)
 	if (o->xattrs > 0)
 		json_object_set_new(
 		    row, "xattrs", json_integer((json_int_t)o->xattrs));
+	if (o->type == OBJECT_IMAGE) {
+		json_object_set_new(row, "sector", json_integer(o->sector));
+		inspect_put_bytes(
+		    row, "fs_type", SPAN(o->fs_type, strlen(o->fs_type)));
+		inspect_put_bytes(
+		    row, "fs_uuid", SPAN(o->fs_uuid, strlen(o->fs_uuid)));
+		inspect_put_bytes(
+		    row, "fs_label", SPAN(o->fs_label, strlen(o->fs_label)));
+	}
 	inspect_row(s->in, row);
 }
 

@@ -110,14 +110,66 @@ test_record_is_as_the_format_says(void **state)
 	assert_memory_equal(b.data, want, sizeof want);
 }
 
-static void
-test_every_truncation_is_an_error(void **state)
+static struct object
+an_image(void)
 {
-	SCOPED_OBJECT struct object o = full_object();
+	return (struct object){.type = OBJECT_IMAGE,
+	    .mode = 0600,
+	    .nlink = 1,
+	    .size = 1049088,
+	    .sector = 512,
+	    .fs_type = mem_str("ext4"),
+	    .fs_uuid = mem_str("u-1"),
+	    .fs_label = mem_str("")};
+}
+
+/* The bytes of an image, by hand from docs/format.md. */
+static void
+test_an_image_is_as_the_format_says(void **state)
+{
+	static const uint8_t want[] = {1, 8, 0x80, 3, 0, 0, 1, 0x80, 0x84, 0x40,
+	    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	    0x80, 4, 4, 0x65, 0x78, 0x74, 0x34, 3, 0x75, 0x2d, 0x31, 0};
+	SCOPED_OBJECT struct object o = an_image(), back = {0};
 	SCOPED_BUF struct buf b = {0};
+	struct err e = ERR_NONE;
 
 	(void)state;
 	object_encode(&o, &b);
+	assert_int_equal(b.len, sizeof want);
+	assert_memory_equal(b.data, want, sizeof want);
+	OK(object_decode(&back, buf_span(&b), &e));
+	assert_same(&o, &back);
+	assert_int_equal(back.sector, 512);
+	assert_string_equal(back.fs_type, "ext4");
+	assert_string_equal(back.fs_uuid, "u-1");
+	assert_string_equal(back.fs_label, "");
+}
+
+/* A sector size that is none would end up in the loop device. */
+static void
+test_an_image_with_odd_sectors_is_refused(void **state)
+{
+	static const uint32_t odd[] = {0, 1, 256, 513, 65537, 131072};
+
+	(void)state;
+	for (size_t i = 0; i < MEM_COUNT(odd); i++) {
+		SCOPED_OBJECT struct object o = an_image(), back = {0};
+		SCOPED_BUF struct buf b = {0};
+		struct err e = ERR_NONE;
+
+		o.sector = odd[i];
+		object_encode(&o, &b);
+		FAILS(-EBADMSG, object_decode(&back, buf_span(&b), &e));
+	}
+}
+
+static void
+no_part_decodes(const struct object *o)
+{
+	SCOPED_BUF struct buf b = {0};
+
+	object_encode(o, &b);
 	for (size_t n = 0; n < b.len; n++) {
 		SCOPED_FREE uint8_t *part = mem_dup(b.data, n);
 		struct object back = {0};
@@ -133,6 +185,40 @@ test_every_truncation_is_an_error(void **state)
 
 		FAILS(-EBADMSG, object_decode(&back, buf_span(&b), &e));
 	}
+}
+
+static void
+test_every_truncation_is_an_error(void **state)
+{
+	SCOPED_OBJECT struct object o = full_object(), image = an_image();
+
+	(void)state;
+	no_part_decodes(&o);
+	no_part_decodes(&image);
+}
+
+/* Onto a file, with its owner and mode; no time of it is known. */
+static void
+test_an_image_comes_back_as_a_file(void **state)
+{
+	SCOPED_FD int dir = open(*state, O_RDONLY | O_DIRECTORY);
+	SCOPED_OBJECT struct object o = an_image();
+	const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 2000}};
+	struct err e = ERR_NONE;
+	struct stat st;
+	int fd = openat(dir, "i", O_CREAT | O_WRONLY, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(futimens(fd, then), 0);
+	close(fd);
+	o.uid = getuid();
+	o.gid = getgid();
+	OK(object_apply(&o, dir, "i", &e));
+	assert_int_equal(fstatat(dir, "i", &st, 0), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0600);
+	assert_int_equal(st.st_mtime, 2000);
+	assert_int_equal(mkdirat(dir, "d", 0700), 0);
+	FAILS(-EINVAL, object_apply(&o, dir, "d", &e));
 }
 
 static void
@@ -463,7 +549,10 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_record_round_trip),
 	    cmocka_unit_test(test_record_is_as_the_format_says),
+	    cmocka_unit_test(test_an_image_is_as_the_format_says),
+	    cmocka_unit_test(test_an_image_with_odd_sectors_is_refused),
 	    cmocka_unit_test(test_every_truncation_is_an_error),
+	    TEST(test_an_image_comes_back_as_a_file),
 	    cmocka_unit_test(test_unknown_version_is_named),
 	    cmocka_unit_test(test_any_bytes_decode_or_are_refused),
 	    TEST(test_file_comes_back),
