@@ -30,7 +30,8 @@ struct conf_job {
 	char *path;     /* sqlite, files, script: absolute; else NULL */
 	char *hook;     /* engine script: the program */
 	char *run_as;   /* or NULL */
-	char *snapshot; /* auto, btrfs, lvm_thin, lvm_thick, none */
+	char *snapshot; /* auto, btrfs, lvm_thin, lvm_thick, device,
+			   none */
 	char *tracker;  /* auto, scan, btrfs-send, btrfs-extents */
 	char *schedule; /* systemd-calendar-like, or NULL */
 	bool hold;      /* sqlite: BEGIN IMMEDIATE around the snapshot */

@@ -13,7 +13,7 @@
 static const char *const engines[] = {
     "postgresql", "mariadb", "sqlite", "redis", "script", "files", NULL};
 static const char *const snapshots[] = {
-    "auto", "btrfs", "lvm_thin", "lvm_thick", "none", NULL};
+    "auto", "btrfs", "lvm_thin", "lvm_thick", "device", "none", NULL};
 static const char *const trackers[] = {
     "auto", "scan", "btrfs-send", "btrfs-extents", NULL};
 

@@ -17,11 +17,11 @@
  * O_NOATIME is for the owner and root only; O_DIRECT is refused at open by
  * file systems that have no such path. Each is dropped alone.
  */
-static int
-open_best(int dirfd, const char *name, bool *direct)
-{
-	int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME;
+#define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NOATIME)
 
+static int
+open_best(int dirfd, const char *name, int flags, bool *direct)
+{
 	for (;;) {
 		int fd = openat(dirfd, name, flags | (*direct ? O_DIRECT : 0));
 
@@ -65,34 +65,24 @@ enlist(struct reader *r, struct reader_file *f)
 	r->files = f;
 }
 
-int
-reader_open(struct reader *r, int dirfd, const char *name, const char *label,
+/* Takes `fd` over, on success. */
+static int
+take(struct reader *r, int *fd, bool direct, const char *label,
     struct reader_file **out, struct err *e)
 {
-	SCOPED_FD int fd = -1;
-	bool direct = !r->buffered;
 	struct reader_file *f;
 	struct stat st;
 	uint64_t size;
 	int rc;
 
-	/* Before the open: that of a FIFO would wait, that of a tape wind. */
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "open %s", label);
-	if (odd_type(st.st_mode) != NULL)
-		return err_set(e, -EINVAL, "open %s: it is %s", label,
-		    odd_type(st.st_mode));
-	fd = open_best(dirfd, name, &direct);
-	if (fd < 0)
-		return err_sys(e, -fd, "open %s", label);
-	if (fstat(fd, &st) < 0)
+	if (fstat(*fd, &st) < 0)
 		return err_sys(e, errno, "stat %s", label);
-	rc = size_of(fd, &st, label, &size, e);
+	rc = size_of(*fd, &st, label, &size, e);
 	if (rc < 0)
 		return rc;
 	f = mem_new(sizeof *f);
-	f->fd = fd;
-	fd = -1; /* now the file's */
+	f->fd = *fd;
+	*fd = -1; /* now the file's */
 	f->label = mem_str(label);
 	f->size = size;
 	f->slot = -1;
@@ -100,6 +90,48 @@ reader_open(struct reader *r, int dirfd, const char *name, const char *label,
 	enlist(r, f);
 	*out = f;
 	return 0;
+}
+
+int
+reader_open(struct reader *r, int dirfd, const char *name, const char *label,
+    struct reader_file **out, struct err *e)
+{
+	SCOPED_FD int fd = -1;
+	bool direct = !r->buffered;
+	struct stat st;
+
+	/* Before the open: that of a FIFO would wait, that of a tape wind. */
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "open %s", label);
+	if (odd_type(st.st_mode) != NULL)
+		return err_set(e, -EINVAL, "open %s: it is %s", label,
+		    odd_type(st.st_mode));
+	fd = open_best(dirfd, name, OPEN_FLAGS | O_NOFOLLOW, &direct);
+	if (fd < 0)
+		return err_sys(e, -fd, "open %s", label);
+	return take(r, &fd, direct, label, out, e);
+}
+
+int
+reader_open_fd(struct reader *r, int given, const char *label,
+    struct reader_file **out, struct err *e)
+{
+	SCOPED_FREE char *link = mem_printf("/proc/self/fd/%d", given);
+	SCOPED_FD int fd = -1;
+	bool direct = !r->buffered;
+	struct stat st;
+
+	if (fstat(given, &st) < 0)
+		return err_sys(e, errno, "open %s", label);
+	if (odd_type(st.st_mode) != NULL)
+		return err_set(e, -EINVAL, "open %s: it is %s", label,
+		    odd_type(st.st_mode));
+	/* Not the same open file: another may be reading by its offset and
+	 * flags. The link of /proc is meant to be followed. */
+	fd = open_best(AT_FDCWD, link, OPEN_FLAGS, &direct);
+	if (fd < 0)
+		return err_sys(e, -fd, "open %s", label);
+	return take(r, &fd, direct, label, out, e);
 }
 
 static void

@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
+#include "kmod-free/snap/image.h"
 
 static const struct snap_ops *
 find(const char *driver)
@@ -65,6 +68,18 @@ open_auto(struct snap_volume **out, const char *path, struct err *e)
 	    "set \"snapshot: none\" for a cold copy");
 }
 
+/* A device as it is, is its content; its name in /dev holds nothing. */
+static const char *
+real_driver(const char *driver, const char *path)
+{
+	struct stat st;
+
+	if (strcmp(driver, "none") == 0 && stat(path, &st) == 0 &&
+	    S_ISBLK(st.st_mode))
+		return "device";
+	return driver;
+}
+
 int
 snap_open(struct snap_volume **out, const char *driver, const char *path,
     struct err *e)
@@ -81,7 +96,7 @@ snap_open(struct snap_volume **out, const char *driver, const char *path,
 		return e->code;
 	if (strcmp(driver, "auto") == 0)
 		return open_auto(out, real, e);
-	ops = find(driver);
+	ops = find(real_driver(driver, real));
 	if (ops == NULL)
 		return unknown(driver, e);
 	rc = ops->open(out, real, e);
@@ -152,6 +167,10 @@ snap_view(struct snap_volume *v, const char *name, struct err *e)
 	rc = v->ops->view(v, name, e);
 	if (rc < 0)
 		return err_wrap(e, "open snapshot %s of %s", name, v->root);
+	if ((v->ops->caps & SNAP_IMAGE) != 0 && image_probe(v, rc, e) < 0) {
+		close(rc);
+		return err_wrap(e, "look at snapshot %s of %s", name, v->root);
+	}
 	return rc;
 }
 

@@ -18,6 +18,20 @@
 enum {
 	SNAP_ATOMIC = 1, /* the view is one instant */
 	SNAP_FILES = 2,  /* its root is a folder of files */
+	SNAP_IMAGE = 4,  /* the view is a block device or a file: one object */
+};
+
+/*
+ * What an image of a volume is: as it was when the volume was opened, and from
+ * snap_view on as the view is.
+ */
+struct snap_image {
+	char *name;       /* of the volume: "vg/lv", "loop0" */
+	char *label;      /* of its file system; "": none, or none known */
+	char *mounted_at; /* where the root of its file system is on this host;
+			     NULL: nowhere */
+	uint64_t size;    /* bytes */
+	uint32_t sector;  /* bytes of a logical sector */
 };
 
 struct snap_ops;
@@ -28,7 +42,9 @@ struct snap_volume {
 	char *fs_uuid, *fs_type;
 	char *root; /* absolute path of the volume's root on this host, or of
 		       the part of it that is mounted */
-	uint64_t subvolume; /* btrfs: the subvolume's id */
+	uint64_t subvolume;      /* btrfs: the subvolume's id */
+	struct snap_image image; /* SNAP_IMAGE; then fs_uuid and fs_type are
+				    "" where libblkid finds none */
 };
 
 typedef int snap_list_fn(void *arg, const char *name);
@@ -44,13 +60,15 @@ struct snap_ops {
 	int (*open)(struct snap_volume **out, const char *path, struct err *e);
 	void (*close)(struct snap_volume *v);
 	int (*create)(struct snap_volume *v, const char *name, struct err *e);
-	/* The view's root as a folder descriptor; gives. -ENOENT. */
+	/* The view's root as a folder descriptor; SNAP_IMAGE: the device or
+	 * file itself, open for reading. Gives. -ENOENT. */
 	int (*view)(struct snap_volume *v, const char *name, struct err *e);
 	int (*list)(
 	    struct snap_volume *v, snap_list_fn *fn, void *arg, struct err *e);
 	int (*remove)(struct snap_volume *v, const char *name, struct err *e);
 	/* Where `path` (absolute, resolved) lies in the volume, relative to
-	 * the view's root ("" for the root itself); gives through *rel. */
+	 * the view's root, SNAP_IMAGE: to the root of its file system ("" for
+	 * the root itself); gives through *rel. */
 	int (*locate)(
 	    struct snap_volume *v, const char *path, char **rel, struct err *e);
 
@@ -62,8 +80,8 @@ struct snap_ops {
 };
 
 /*
- * driver "auto" tries all that make atomic views; "none" is only taken by
- * name. Gives. The text of -EOPNOTSUPP says for each what is missing.
+ * driver "auto" tries all that make atomic views; "none" and "device" are only
+ * taken by name, and "none" for a block device is "device". Gives. The text of -EOPNOTSUPP says for each what is missing.
  */
 int snap_open(struct snap_volume **out, const char *driver, const char *path,
     struct err *e);

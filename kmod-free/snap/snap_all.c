@@ -6,6 +6,7 @@
 /* In the order in which "auto" tries them. */
 const struct snap_ops *const snap_all[] = {
     &snap_btrfs,
+    &snap_device,
     &snap_none,
     NULL,
 };

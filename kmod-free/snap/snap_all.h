@@ -5,6 +5,7 @@
 #include "kmod-free/snap/snap.h"
 
 extern const struct snap_ops snap_btrfs;
+extern const struct snap_ops snap_device;
 extern const struct snap_ops snap_none;
 
 #endif

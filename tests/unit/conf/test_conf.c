@@ -573,7 +573,7 @@ test_unknown_snapshot_and_tracker(void **state)
 	(void)state;
 	refused_with(JOB("    snapshot: lvm-thin\n"),
 	    "did you mean 'lvm_thin'? there are: auto, btrfs, lvm_thin, "
-	    "lvm_thick, none");
+	    "lvm_thick, device, none");
 	refused_with(JOB("    tracker: zfs\n"),
 	    "'zfs' is not a known tracker (there are: auto, scan, btrfs-send, "
 	    "btrfs-extents)");

@@ -341,6 +341,29 @@ test_symlink_and_folder_are_refused(void **state)
 	reader_free(r);
 }
 
+/* By descriptor: the same bytes, and the caller's offset stays its own. */
+static void
+test_a_descriptor_is_opened_anew(void **state)
+{
+	struct fixture *f = *state;
+	SCOPED_FREE uint8_t *image = make_file(f, "d", 300001, 4);
+	SCOPED_FD int fd = openat(f->dirfd, "d", O_RDONLY);
+	struct reader *r = reader((struct reader_how){0});
+	struct reader_file *rf = NULL;
+	struct err e = ERR_NONE;
+
+	assert_true(fd >= 0);
+	assert_int_equal(lseek(fd, 77, SEEK_SET), 77);
+	assert_int_equal(reader_open_fd(r, fd, "d", &rf, &e), 0);
+	assert_int_not_equal(reader_file_fd(rf), fd);
+	assert_int_equal(reader_ask(r, rf, 262144, 40960, (void *)1, &e), 0);
+	take_one(r, 1, image, 300001);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), 77);
+	reader_close(rf);
+	assert_int_equal(reader_open_fd(r, f->dirfd, "x", &rf, &e), -EINVAL);
+	reader_free(r);
+}
+
 static void
 test_impossible_shapes_are_refused(void **state)
 {
@@ -697,6 +720,7 @@ main(void)
 	    T(test_many_files),
 	    T(test_free_with_requests_in_flight),
 	    T(test_symlink_and_folder_are_refused),
+	    T(test_a_descriptor_is_opened_anew),
 	    T(test_impossible_shapes_are_refused),
 	    T(test_truncated_meanwhile),
 	    T(test_data_ranges_cover_the_data),
