@@ -216,7 +216,7 @@ on_diff(void *arg, const struct diff_line *l)
 				 "bytes", (json_int_t)l->changed_bytes));
 		return 0;
 	}
-	if (l->type == OBJECT_FILE && l->kind != DIFF_ATTRIBUTES)
+	if (object_has_content(l->type) && l->kind != DIFF_ATTRIBUTES)
 		fs_size_text(size, l->changed_bytes);
 	{
 		SCOPED_FREE char *path = cmd_printable(l->path);

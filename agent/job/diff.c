@@ -161,7 +161,7 @@ one_side(struct diff *d, struct map_view *v, enum diff_kind kind,
 	if (rc < 0)
 		return rc;
 	line.type = o.type;
-	line.changed_bytes = o.type == OBJECT_FILE ? o.size : 0;
+	line.changed_bytes = object_has_content(o.type) ? o.size : 0;
 	rc = d->fn(d->arg, &line);
 	if (rc == 0 && o.type == OBJECT_DIR)
 		rc = map_view_names(v, object, NULL, on_name, &s, e);
@@ -223,7 +223,7 @@ both(struct diff *d, uint64_t oa, uint64_t ob, const char *path, struct err *e)
 		return rc ? rc : one_side(d, d->b, DIFF_ADDED, ob, path, e);
 	}
 	line.type = x.type;
-	if (x.type == OBJECT_FILE)
+	if (object_has_content(x.type))
 		rc = content(d, oa, ob, x.size > y.size ? x.size : y.size,
 		    &line.changed_bytes, e);
 	if (rc < 0)

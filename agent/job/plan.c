@@ -17,6 +17,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/jdoc.h"
 #include "agent/core/mem.h"
+#include "agent/job/tree_image.h"
 
 #define PROBE_TIMEOUT_MS 60000
 #define THAW_TIMEOUT_MS 30000
@@ -454,10 +455,11 @@ plan_explain(const struct plan *p, FILE *to)
 		const struct plan_path *pp = &p->path[i];
 		const struct plan_volume *pv = &p->volume[pp->volume];
 
-		fprintf(to, "  %-10s %s\n             on %s, %s\n", pp->role,
+		fprintf(to, "  %-10s %s\n             on %s, %s%s\n", pp->role,
 		    pp->path, pv->v->id,
 		    pv->live ? "read as it is, without a snapshot"
-			     : "by snapshot");
+			     : "by snapshot",
+		    tree_image_is(pv->v) ? ", as one image" : "");
 	}
 	json_array_foreach (json_object_get(p->probe, "notes"), i, note)
 		if (json_is_string(note))
@@ -500,12 +502,13 @@ plan_volumes_json(const struct plan *p, const char *snapshot)
 		const struct plan_volume *pv = &p->volume[i];
 
 		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:I, s:s*}", "id",
-			pv->v->id, "provider", pv->v->ops->name, "fs_type",
-			pv->v->fs_type, "fs_uuid", pv->v->fs_uuid, "root",
-			jdoc_new_str(pv->v->root ? pv->v->root : ""),
+		    json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:I, s:s*, s:o*}",
+			"id", pv->v->id, "provider", pv->v->ops->name,
+			"fs_type", pv->v->fs_type, "fs_uuid", pv->v->fs_uuid,
+			"root", jdoc_new_str(pv->v->root ? pv->v->root : ""),
 			"subvolume", (json_int_t)pv->v->subvolume, "snapshot",
-			pv->live ? NULL : snapshot));
+			pv->live ? NULL : snapshot, "image",
+			tree_image_is(pv->v) ? tree_image_json(pv->v) : NULL));
 	}
 	return list;
 }

@@ -155,14 +155,20 @@ int
 sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e)
 {
 	SCOPED_FREE char *label = tree_path(s->tree, f);
+	int rc;
 
 	assert(s->f == NULL);
 	s->f = f;
 	s->asked = false;
 	s->phys_n = 0;
 	s->phys_from = UINT64_MAX;
-	if (reader_open(s->reader, s->tree->view[f->volume], f->rel, label,
-		&s->rf, e) < 0) {
+	if (f->image)
+		rc = reader_open_fd(
+		    s->reader, s->tree->view[f->volume], label, &s->rf, e);
+	else
+		rc = reader_open(s->reader, s->tree->view[f->volume], f->rel,
+		    label, &s->rf, e);
+	if (rc < 0) {
 		s->f = NULL;
 		s->rf = NULL;
 		return e->code;
@@ -183,7 +189,8 @@ phys_of(struct sweep *s, uint64_t off)
 {
 	struct err ignored = ERR_NONE;
 
-	if (!s->physical)
+	/* A device is read in its own order. */
+	if (!s->physical || s->f->image)
 		return 0;
 	for (int try = 0; try < 2; try++) {
 		for (int i = 0; i < s->phys_n; i++) {

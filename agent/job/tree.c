@@ -19,6 +19,7 @@
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/core/stop.h"
+#include "agent/job/tree_image.h"
 #include "agent/store/object.h"
 
 #define DEPTH_MAX 1000u
@@ -109,6 +110,7 @@ struct walk {
 	struct tree *t;
 	dev_t dev; /* of the path being walked: one volume, one device */
 	struct links links;
+	bool *imaged;   /* for each volume: its image is in the tree */
 	uint64_t *kept; /* object numbers that live on */
 	size_t kepts, kept_cap;
 	/* Folders above the paths, with the children that we gave them. */
@@ -153,7 +155,7 @@ put_object(struct walk *w, const struct blockmap_object *key,
 		   ? blockmap_find(t->blockmap, key->volume, key->ino, key->gen)
 		   : NULL;
 	digest_of(o, now.attributes);
-	now.size = o->type == OBJECT_FILE ? o->size : 0;
+	now.size = object_has_content(o->type) ? o->size : 0;
 	now.object = *old ? (*old)->object : *object;
 	if (now.object == 0)
 		now.object = t->next_object++;
@@ -365,6 +367,16 @@ visit(struct walk *w, size_t volume, int dirfd, const char *name,
 
 /* ---- the folders above ------------------------------------------------------ */
 
+/* One that lies within TREE_IMAGE_DIR is ours, not the host's. */
+static int
+read_above(struct object *o, const char *path, struct err *e)
+{
+	if (!fs_below(path, TREE_IMAGE_DIR))
+		return object_read(o, AT_FDCWD, path, e);
+	tree_image_folder(o);
+	return 0;
+}
+
 /* The index in w->above of an absolute folder; makes it and all above it. */
 static int
 above_of(struct walk *w, const char *path, size_t *out, struct err *e)
@@ -391,7 +403,7 @@ above_of(struct walk *w, const char *path, size_t *out, struct err *e)
 		if (rc < 0)
 			return rc;
 	}
-	rc = object_read(&o, AT_FDCWD, path, e);
+	rc = read_above(&o, path, e);
 	if (rc == 0)
 		rc = put_object(w, &key, &o, &object, &slot, &old, e);
 	if (rc < 0)
@@ -402,6 +414,56 @@ above_of(struct walk *w, const char *path, size_t *out, struct err *e)
 	w->above[w->aboves] = (struct above){
 	    .path = mem_str(path), .object = object, .old = old != NULL};
 	*out = w->aboves++;
+	return 0;
+}
+
+/* Two names of volumes may be one when their slashes are dashes. */
+static int
+check_alone(const struct above *dir, const char *name, struct err *e)
+{
+	for (size_t i = 0; i < dir->children.n; i++)
+		if (strcmp(dir->children.v[i].name, name) == 0)
+			return err_set(e, -EPERM,
+			    "two volumes would both be " TREE_IMAGE_DIR
+			    "/%s: give one of them a job of its own",
+			    name);
+	return 0;
+}
+
+/* All of a volume, as one object, with the folders down to where a restore
+ * can mount it. */
+static int
+put_image(struct walk *w, size_t volume, struct err *e)
+{
+	struct tree *t = w->t;
+	const struct plan_volume *pv = &t->plan->volume[volume];
+	SCOPED_OBJECT struct object o = {0};
+	SCOPED_FREE char *name = tree_image_name(pv->v);
+	SCOPED_FREE char *point = tree_image_mount_point(pv->v);
+	struct blockmap_object key = {
+	    .volume = pv->number, .gen = (uint64_t)OBJECT_IMAGE << 32};
+	const struct blockmap_object *old;
+	uint64_t object = 0;
+	size_t slot, above;
+	int rc;
+
+	if (w->imaged[volume])
+		return 0;
+	w->imaged[volume] = true;
+	rc = point != NULL ? above_of(w, point, &above, e) : 0;
+	if (rc == 0)
+		rc = above_of(w, TREE_IMAGE_DIR, &above, e);
+	if (rc == 0)
+		rc = check_alone(&w->above[above], name, e);
+	if (rc < 0)
+		return rc;
+	tree_image_object(&o, pv->v);
+	rc = put_object(w, &key, &o, &object, &slot, &old, e);
+	if (rc < 0)
+		return rc;
+	children_add(&w->above[above].children, name, object);
+	add_file(t, volume, "", 0, object, o.size, slot, old);
+	t->file[t->files - 1].image = true;
 	return 0;
 }
 
@@ -416,6 +478,8 @@ walk_path(struct walk *w, const struct plan_path *pp, struct err *e)
 	size_t above;
 	int rc;
 
+	if (tree_image_is(w->t->plan->volume[pp->volume].v))
+		return put_image(w, pp->volume, e);
 	if (pp->optional &&
 	    fstatat(view, pp->rel, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
 	    errno == ENOENT)
@@ -472,7 +536,8 @@ drop_gone(struct walk *w, struct err *e)
 int
 tree_walk(struct tree *t, struct err *e)
 {
-	struct walk w = {.t = t};
+	struct walk w = {
+	    .t = t, .imaged = mem_array(t->plan->volumes, sizeof *w.imaged)};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < t->plan->paths; i++) {
@@ -492,6 +557,7 @@ tree_walk(struct tree *t, struct err *e)
 	free(w.above);
 	free(w.links.v);
 	free(w.kept);
+	free(w.imaged);
 	return rc;
 }
 
@@ -530,6 +596,13 @@ tree_close(struct tree *t)
 char *
 tree_path(const struct tree *t, const struct tree_file *f)
 {
+	const struct snap_volume *v = t->plan->volume[f->volume].v;
+
+	if (f->image)
+		return strcmp(v->image.name, v->root) == 0
+			   ? mem_str(v->root)
+			   : mem_printf(
+				 "%s (image of %s)", v->image.name, v->root);
 	for (size_t i = 0; i < t->plan->paths; i++) {
 		const struct plan_path *pp = &t->plan->path[i];
 		size_t n = strlen(pp->rel);

@@ -2,7 +2,8 @@
  * The tree of a new backup: walk the views of the plan's paths, number the
  * objects, and put into the delta map what is new, changed or gone in names
  * and attributes. What is left to do is in `file`: the regular files, whose
- * content the copy pass looks at.
+ * content the copy pass looks at. A volume that is backed up as an image is one
+ * file here, whatever paths lie on it.
  *
  * Attributes of every object are read anew for each backup and compared by
  * digest, names with the previous map, so neither depends on a tracker or on a
@@ -19,6 +20,7 @@
 
 struct tree_file {
 	char *rel;     /* below its volume's view */
+	bool image;    /* it is the view itself; rel is "", ino 0 */
 	size_t volume; /* of the plan */
 	uint64_t ino;
 	uint64_t object;
@@ -29,7 +31,7 @@ struct tree_file {
 
 struct tree {
 	const struct plan *plan;
-	int *view;                 /* folder descriptors, one for each volume */
+	int *view; /* descriptors, one for each volume: folders, or the image */
 	struct blockmap *blockmap; /* an update has begun */
 	struct map_builder *map;
 	pthread_mutex_t map_lock;  /* map_builder is one thread's at a time */

@@ -105,7 +105,8 @@ static inline void
 world_hash_file(struct world *w, const struct tree_file *f)
 {
 	uint64_t blocks = (f->size + WORLD_BLOCK - 1) / WORLD_BLOCK;
-	SCOPED_FD int fd = openat(w->tree.view[0], f->rel, O_RDONLY);
+	SCOPED_FD int fd = f->image ? dup(w->tree.view[f->volume])
+				    : openat(w->tree.view[0], f->rel, O_RDONLY);
 	struct err e = ERR_NONE;
 
 	assert_true(fd >= 0);
