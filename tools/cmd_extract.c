@@ -96,8 +96,16 @@ run(struct tool *t, int argc, char **argv, struct err *e)
 const struct tool_command tool_extract = {
     .name = "extract",
     .usage = "extract BACKUP TARGET [--delta] [--path PATTERN]...",
-    .summary = "Put a backup's files into a folder, as TARGET/their/path",
+    .summary = "Put a backup's files into a folder, or its image on a device",
     .help =
+	"In a folder, files are TARGET/their/path, and volumes that were "
+	"backed "
+	"up as\n"
+	"images TARGET/neap-images/NAME.img. Onto a block device goes the "
+	"backup's only\n"
+	"image; refused when the device is in use, too small, or, without "
+	"--delta, not\n"
+	"empty.\n\n"
 	"  -p, --path PATTERN  only this path and what is below it, or what "
 	"this\n"
 	"                      pattern matches ('*' matches '/' too); may be "

@@ -40,6 +40,8 @@ open_target(struct extract *x, struct err *e)
 	const char *path = x->how->target;
 	int rc;
 
+	if (extract_device_is(path))
+		return extract_device_open(x, e);
 	if (!x->how->delta && mkdir(path, 0700) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make target folder %s", path);
 	x->target_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -72,6 +74,14 @@ tell_damage(struct extract *x)
 }
 
 static int
+sync_target(struct extract *x, struct err *e)
+{
+	int rc = x->device ? fsync(x->target_fd) : syncfs(x->target_fd);
+
+	return rc < 0 ? err_sys(e, errno, "sync %s", x->how->target) : 0;
+}
+
+static int
 run(struct extract *x, struct err *e)
 {
 	int rc;
@@ -83,20 +93,21 @@ run(struct extract *x, struct err *e)
 		extract_finish(x, &ignored);
 		return rc;
 	}
-	rc = extract_walk(x, e);
+	rc = x->device ? extract_walk_device(x, e) : extract_walk(x, e);
 	log_progress_end();
 	tell_damage(x);
-	if (rc == 0 && syncfs(x->target_fd) < 0)
-		rc = err_sys(e, errno, "sync %s", x->how->target);
+	if (rc == 0)
+		rc = sync_target(x, e);
 	if (rc < 0)
 		return err_wrap(
 		    e, "what is in %s is incomplete", x->how->target);
 	if (x->stats.damaged > 0)
 		return err_set(e, x->damage_code,
 		    "%llu ranges of %s could not "
-		    "be restored and were left as they were in the target "
-		    "(holes in new files); all else is there",
-		    (unsigned long long)x->stats.damaged, x->how->backup->name);
+		    "be restored and were left as they were in the target%s; "
+		    "all else is there",
+		    (unsigned long long)x->stats.damaged, x->how->backup->name,
+		    x->device ? "" : " (holes in new files)");
 	return pattern_check_matched(x->how->patterns, e);
 }
 

@@ -16,7 +16,7 @@ struct extract_how {
 	struct store *store; /* store_reading was called */
 	struct backup *backup;
 	struct pattern_list *patterns; /* n == 0: everything */
-	const char *target;
+	const char *target; /* a folder, or a block device for one image */
 	/*
 	 * In place: of files that are there only blocks that differ are written;
 	 * within the backed-up paths, what the backup has not is removed.

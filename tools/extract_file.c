@@ -134,7 +134,7 @@ wait_for_place(struct extract *x, struct err *e)
 static void
 forget(struct extract *x, struct extract_file *f)
 {
-	if (f->fd >= 0)
+	if (f->fd >= 0 && !f->device)
 		close(f->fd);
 	pthread_mutex_lock(&x->lock);
 	x->open_files--;
@@ -173,6 +173,24 @@ extract_file_open(struct extract *x, struct extract_dir *dir, const char *name,
 	return 0;
 }
 
+struct extract_file *
+extract_file_device(struct extract *x)
+{
+	struct extract_file *f = mem_new(sizeof *f);
+
+	f->dir = extract_dir_new(dup(x->target_fd), "");
+	f->name = mem_str(x->how->target + strspn(x->how->target, "/"));
+	f->o.size = x->device_bytes;
+	f->fd = x->target_fd;
+	f->device = true;
+	f->existed = x->how->delta;
+	atomic_init(&f->refs, 1);
+	pthread_mutex_lock(&x->lock);
+	x->open_files++;
+	pthread_mutex_unlock(&x->lock);
+	return f;
+}
+
 void
 extract_file_get(struct extract_file *f)
 {
@@ -188,7 +206,7 @@ extract_file_put(struct extract *x, struct extract_file *f)
 	if (atomic_fetch_sub(&f->refs, 1) != 1)
 		return;
 	path = mem_printf("%s/%s", f->dir->path, f->name);
-	if (extract_failed(x, &e) == 0 &&
+	if (!f->device && extract_failed(x, &e) == 0 &&
 	    extract_apply(x, &f->o, f->dir->fd, f->name, path, &e) < 0)
 		extract_fail(x, &e);
 	forget(x, f);

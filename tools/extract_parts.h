@@ -27,6 +27,7 @@ struct extract_file {
 	struct object o;
 	int fd;
 	bool existed;     /* delta: it has content to be compared */
+	bool device;      /* not made by us: nothing in it is a hole */
 	atomic_uint refs; /* the walker's and one for each job */
 };
 
@@ -58,6 +59,8 @@ struct extract {
 	struct map_view *view;
 	struct chunk_cache *cache;
 	int target_fd;
+	bool device; /* the target; then: */
+	uint64_t device_bytes, device_object;
 	struct queue queue;
 	pthread_t worker[EXTRACT_WORKERS_MAX];
 	unsigned workers;
@@ -87,6 +90,9 @@ int extract_flush(struct extract *x, struct err *e);
 void extract_add_done(struct extract *x, uint64_t bytes);
 void extract_fail(struct extract *x, const struct err *e);
 int extract_failed(struct extract *x, struct err *e);
+/* Write the blocks of [0, len) at `off` in which `now` and `want` differ. */
+int extract_write_differing(struct extract *x, int fd, const uint8_t *now,
+    const uint8_t *want, uint64_t len, uint64_t off, struct err *e);
 
 /* ---- extract_file.c ---- */
 struct extract_dir *extract_dir_new(int fd, const char *path);
@@ -95,6 +101,8 @@ void extract_dir_put(struct extract_dir *d);
 int extract_file_open(struct extract *x, struct extract_dir *dir,
     const char *name, struct object *o, struct extract_file **out,
     struct err *e);
+/* The target itself, a device; it stays open when the file is put. */
+struct extract_file *extract_file_device(struct extract *x);
 void extract_file_get(struct extract_file *f);
 /* The last one sets its attributes and closes it. */
 void extract_file_put(struct extract *x, struct extract_file *f);
@@ -104,6 +112,15 @@ int extract_apply(struct extract *x, const struct object *o, int dirfd,
 
 /* ---- extract_walk.c ---- */
 int extract_walk(struct extract *x, struct err *e);
+int extract_walk_device(struct extract *x, struct err *e);
+
+/* ---- extract_device.c ---- */
+bool extract_device_is(const char *path);
+/* -EPERM: in use, too small, or not empty. */
+int extract_device_open(struct extract *x, struct err *e);
+/* `compare`: read first, and write only what is no zero. */
+int extract_device_zero(struct extract *x, int fd, uint64_t off, uint64_t len,
+    bool compare, struct err *e);
 
 /* ---- extract_guard.c: -EPERM when somebody works with the target ---- */
 int extract_guard(const struct extract_how *how, struct err *e);

@@ -371,7 +371,7 @@ do_name(struct walk *w, struct level *up, const char *name, uint64_t object,
 		rc = link_to_first(w, up, name, object, e);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	if (o.type == OBJECT_FILE)
+	if (object_has_content(o.type))
 		return do_file(w, up, name, object, &o, e);
 	return do_other(w, up, name, &o, e);
 }
@@ -448,5 +448,24 @@ extract_walk(struct extract *x, struct err *e)
 	for (size_t i = 0; i < w.lates; i++)
 		free(w.late[i].path);
 	free(w.late);
+	return rc;
+}
+
+int
+extract_walk_device(struct extract *x, struct err *e)
+{
+	struct walk w = {.x = x, .extents = mem_new(sizeof *w.extents)};
+	struct extract_file *f = extract_file_device(x);
+	struct err ignored = ERR_NONE;
+	int rc;
+
+	x->stats.files = 1;
+	x->stats.bytes = x->device_bytes;
+	rc = put_content(&w, f, x->device_object, e);
+	extract_file_put(x, f);
+	if (rc < 0)
+		extract_fail(x, e);
+	rc = extract_finish(x, rc < 0 ? &ignored : e);
+	free(w.extents);
 	return rc;
 }

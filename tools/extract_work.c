@@ -78,9 +78,8 @@ note_written(struct extract *x, uint64_t n)
 
 /* ---- writing ------------------------------------------------------------- */
 
-/* Write the blocks of [0, len) at `off` in which `now` and `want` differ. */
-static int
-write_differing(struct extract *x, int fd, const uint8_t *now,
+int
+extract_write_differing(struct extract *x, int fd, const uint8_t *now,
     const uint8_t *want, uint64_t len, uint64_t off, struct err *e)
 {
 	uint64_t at = 0;
@@ -126,7 +125,7 @@ write_run(struct extract *x, const struct extract_job *j, const uint8_t *want,
 	rc = fs_pread(j->file->fd, now, len, off, e);
 	if (rc < 0)
 		return rc;
-	return write_differing(x, j->file->fd, now, want, len, off, e);
+	return extract_write_differing(x, j->file->fd, now, want, len, off, e);
 }
 
 /* Bytes of a piece: the file may end within its last block. */
@@ -224,7 +223,8 @@ zero_stretch(
 		int rc = fs_pread(fd, now, n, off, e);
 
 		if (rc == 0)
-			rc = write_differing(x, fd, now, zeros, n, off, e);
+			rc = extract_write_differing(
+			    x, fd, now, zeros, n, off, e);
 		if (rc < 0)
 			return rc;
 		off += n;
@@ -233,13 +233,16 @@ zero_stretch(
 	return 0;
 }
 
-/* Only an existing file has to be told: a new one is all hole. */
+/* Only what existed has to be told: a new file is all hole. */
 static int
 write_zeros(struct extract *x, const struct extract_job *j, struct err *e)
 {
 	uint64_t at = j->off, end = j->off + j->len;
 	int fd = j->file->fd;
 
+	if (j->file->device)
+		return extract_device_zero(
+		    x, fd, at, j->len, j->file->existed, e);
 	while (at < end) {
 		off_t data = lseek(fd, (off_t)at, SEEK_DATA);
 		off_t hole;
@@ -285,8 +288,11 @@ do_job(struct extract *x, struct extract_job *j)
 
 	if (extract_failed(x, &e) == 0 &&
 	    (j->zero ? write_zeros(x, j, &e) : write_window(x, j, &e)) < 0) {
-		err_wrap(&e, "%s%s/%s", x->how->target, j->file->dir->path,
-		    j->file->name);
+		if (x->device)
+			err_wrap(&e, "%s", x->how->target);
+		else
+			err_wrap(&e, "%s%s/%s", x->how->target,
+			    j->file->dir->path, j->file->name);
 		extract_fail(x, &e);
 	}
 	extract_file_put(x, j->file);
@@ -425,7 +431,7 @@ extract_put_zero(struct extract *x, struct extract_file *f, uint64_t off,
 
 	if (off >= f->o.size)
 		return 0;
-	if (!f->existed) {
+	if (!f->existed && !f->device) {
 		extract_add_done(
 		    x, len < f->o.size - off ? len : f->o.size - off);
 		return 0;

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "tools/backup.h"
+#include "tools/mount_image.h"
 #include "tools/mount_ops.h"
 #include "tools/mount_presence.h"
 
@@ -98,6 +100,22 @@ open_scratch(struct mount_serve *s, const char *path, struct err *e)
 	return rc;
 }
 
+/*
+ * The kernel may wait for us when it writes back the file system of an image:
+ * our own allocations must not make it do that. For this thread and all that
+ * it starts. Before Linux 5.6 there is no such word.
+ */
+static void
+declare_flusher(const struct mount_serve *s)
+{
+	SCOPED_IMAGES struct images l = {0};
+	struct err ignored = ERR_NONE;
+
+	if (images_of(&l, s->backup.record, &ignored) == 0 && l.n > 0 &&
+	    prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
+		log_debug("declare an I/O flusher: %s", strerror(errno));
+}
+
 static int
 open_content(struct mount_serve *s, const struct mount_how *how, struct err *e)
 {
@@ -108,6 +126,8 @@ open_content(struct mount_serve *s, const struct mount_how *how, struct err *e)
 		rc = store_reading(&s->store, e);
 	if (rc == 0)
 		rc = backup_open(&s->backup, &s->store, how->backup, e);
+	if (rc == 0)
+		declare_flusher(s); /* before there are threads */
 	if (rc == 0 && how->scratch != NULL)
 		rc = open_scratch(s, how->scratch, e);
 	if (rc == 0)
@@ -258,6 +278,7 @@ static void *
 control_main(void *arg)
 {
 	struct mount_serve *s = arg;
+	struct err ignored = ERR_NONE;
 	int visitor = -1;
 
 	read_ahead_more(s);
@@ -279,6 +300,9 @@ control_main(void *arg)
 		if (visitor >= 0 && !mount_presence_mounted(s->dir))
 			break;
 	}
+	/* While the other threads still answer: see mount_image.h. */
+	if (!atomic_load(&s->ended))
+		mount_image_end(s->dir, true, NULL, &ignored);
 	end_loop(s);
 	/* Left open: its end is how the visitor knows that we are gone. */
 	return NULL;
@@ -341,6 +365,10 @@ mount_serve_close(struct mount_serve *s, struct mount_stats *stats)
 		stats->decoded_bytes =
 		    chunk_cache_decoded(s->cache) * CHUNK_BYTES;
 	}
+	/* Where a signal came while file systems of images were mounted, nobody
+	 * answers them any more. This closes the connection before it unmounts
+	 * them with ours (libfuse, lib/mount.c, fuse_kern_unmount), so what is
+	 * to be written fails, and does not wait for this very process. */
 	if (s->mounted)
 		fuse_session_unmount(s->session);
 	if (s->session != NULL)

@@ -15,6 +15,7 @@
 #include "agent/core/mem.h"
 #include "agent/core/process.h"
 #include "tools/mount.h"
+#include "tools/mount_image.h"
 #include "tools/mount_presence.h"
 
 /* Does a link of /proc ("cwd", "fd/3") lead into `dir`? */
@@ -129,14 +130,35 @@ clean_path(const char *dir)
 	return mem_strn(dir, n);
 }
 
+/* A loop device lets go of the image in it a moment after it was unmounted. */
+#define BUSY_TRIES 100
+#define BUSY_WAIT_US 20000
+
 static int
-unmount_as_root(const char *dir, struct err *e)
+unmount_as_root(const char *dir, bool dead, struct err *e)
 {
-	if (umount2(dir, UMOUNT_NOFOLLOW) == 0)
+	SCOPED_FREE char *where = NULL;
+	bool images = mount_image_there(dir);
+	int rc;
+
+	/* Nobody finds the way to what is mounted below a server that died:
+	 * all goes at once, and what still uses it gets errors already. */
+	if (dead && images && umount2(dir, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
 		return 0;
-	if (errno == EBUSY)
-		return busy(dir, e);
-	return err_sys(e, errno, "unmount %s", dir);
+	rc = mount_image_end(dir, false, &where, e);
+	if (rc == -EBUSY)
+		return busy(where, e);
+	if (rc < 0)
+		return rc;
+	for (int i = 0; i < (images ? BUSY_TRIES : 1); i++) {
+		if (umount2(dir, UMOUNT_NOFOLLOW) == 0)
+			return 0;
+		if (errno != EBUSY)
+			return err_sys(e, errno, "unmount %s", dir);
+		if (images)
+			usleep(BUSY_WAIT_US);
+	}
+	return busy(dir, e);
 }
 
 int
@@ -153,7 +175,7 @@ mount_undo(const char *dir, struct err *e)
 		    at);
 	server = mount_presence_connect(at);
 	if (geteuid() == 0)
-		rc = unmount_as_root(at, e);
+		rc = unmount_as_root(at, server < 0, e);
 	else
 		rc = unmount_as_user(at, e);
 	if (rc < 0 || server < 0)

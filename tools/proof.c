@@ -18,6 +18,8 @@
 #include "agent/core/mem.h"
 #include "agent/hooks/client.h"
 #include "tools/chunk_cache.h"
+#include "tools/images.h"
+#include "tools/mount_image.h"
 #include "tools/sandbox.h"
 
 #define PATHS_MAX 256
@@ -29,8 +31,11 @@ struct proof {
 	int lock_fd; /* on dir; inherited by all who use it */
 	char *dir;   /* our throw-away folder, 0700 */
 	char *mnt, *scratch, *root, *run;
-	char *paths[PATHS_MAX + 1]; /* to be bound, absolute */
+	char *paths[PATHS_MAX + 1];   /* to be bound, absolute */
+	char *sources[PATHS_MAX + 1]; /* and what: below mnt */
 	size_t n_paths;
+	json_t *record;
+	struct images images;
 	json_t *config; /* for the hook */
 	char *program;
 	uid_t uid;
@@ -116,12 +121,19 @@ make_folders(struct proof *p, struct err *e)
 		rc = make_one(p, &p->root, "root", e);
 	if (rc == 0)
 		rc = make_one(p, &p->run, "run", e);
-	if (rc == 0 && p->uid != (uid_t)-1 && chown(p->run, p->uid, p->gid) < 0)
-		rc = err_sys(e, errno, "hand %s over", p->run);
-	if (rc == 0 && p->how->out != NULL && p->uid != (uid_t)-1 &&
-	    chown(p->how->out, p->uid, p->gid) < 0)
-		rc = err_sys(e, errno, "hand %s over", p->how->out);
 	return rc;
+}
+
+static int
+hand_over(struct proof *p, struct err *e)
+{
+	if (p->uid == (uid_t)-1)
+		return 0;
+	if (chown(p->run, p->uid, p->gid) < 0)
+		return err_sys(e, errno, "hand %s over", p->run);
+	if (p->how->out != NULL && chown(p->how->out, p->uid, p->gid) < 0)
+		return err_sys(e, errno, "hand %s over", p->how->out);
+	return 0;
 }
 
 static void
@@ -133,8 +145,12 @@ fini(struct proof *p)
 	 * another file system. */
 	if (p->dir != NULL && fs_remove_tree_at(AT_FDCWD, p->dir, &e) < 0)
 		log_warn("%s", e.text);
-	for (size_t i = 0; i < p->n_paths; i++)
+	for (size_t i = 0; i < p->n_paths; i++) {
 		free(p->paths[i]);
+		free(p->sources[i]);
+	}
+	images_fini(&p->images);
+	json_decref(p->record);
 	if (p->lock_fd >= 0)
 		close(p->lock_fd);
 	json_decref(p->config);
@@ -148,48 +164,62 @@ fini(struct proof *p)
 
 /* ---- what the record says --------------------------------------------------- */
 
-static bool
-is_folder(const struct backup *b, const char *path)
+/*
+ * Where a path of the host is in the mounted backup; gives. A device that was
+ * backed up is its image there, and shown as that to the hook.
+ */
+static char *
+source_of(const struct proof *p, const char **path)
 {
-	SCOPED_OBJECT struct object o = {0};
-	struct err e = ERR_NONE;
-	uint64_t id;
+	const char *rel;
+	const struct image *im = images_holding(&p->images, *path, &rel);
 
-	return map_view_path(b->view, path, &id, &e) == 1 &&
-	       map_view_object(b->view, id, &o, &e) == 1 &&
-	       o.type == OBJECT_DIR;
+	if (im == NULL)
+		return mem_str(*path);
+	if (rel == NULL || im->at == NULL)
+		return mem_str(*path = im->path);
+	return rel[0] != '\0' ? fs_join(im->at, rel) : mem_str(im->at);
+}
+
+static bool
+is_known(const struct proof *p, const char *path)
+{
+	for (size_t i = 0; i < p->n_paths; i++)
+		if (strcmp(p->paths[i], path) == 0)
+			return true;
+	return false;
 }
 
 /*
  * The folders to bind: backed-up folders, and for a file the one it lies in.
  * A file that is itself a mount point could not be removed or renamed, which
- * is what engines do with journals.
+ * is what engines do with journals. Needs the mount: what lies in an image is
+ * in no map.
  */
 static int
-collect_paths(struct proof *p, const struct backup *b, struct err *e)
+collect_paths(struct proof *p, struct err *e)
 {
+	const struct backup b = {.record = p->record};
 	const char *path;
 
-	for (size_t i = 0; (path = backup_path(b, i)) != NULL; i++) {
-		char *at = mem_str(path);
-		bool known = false;
+	for (size_t i = 0; (path = backup_path(&b, i)) != NULL; i++) {
+		SCOPED_FREE char *from = source_of(p, &path);
+		SCOPED_FREE char *to = mem_str(path);
+		SCOPED_FREE char *there = fs_join(p->mnt, from);
+		struct stat st;
 
-		if (!is_folder(b, at))
-			*strrchr(at, '/') = '\0';
-		for (size_t k = 0; k < p->n_paths; k++)
-			known |= strcmp(p->paths[k], at) == 0;
-		if (known || at[0] == '\0') {
-			free(at);
+		if (lstat(there, &st) < 0 || !S_ISDIR(st.st_mode)) {
+			*strrchr(to, '/') = '\0';
+			*strrchr(from, '/') = '\0';
+		}
+		if (to[0] == '\0' || from[0] == '\0' || is_known(p, to))
 			continue;
-		}
-		if (p->n_paths == PATHS_MAX) {
-			free(at);
+		if (p->n_paths == PATHS_MAX)
 			return err_set(e, -E2BIG,
-			    "backup %s has more than %d "
-			    "paths",
-			    b->name, PATHS_MAX);
-		}
-		p->paths[p->n_paths++] = at;
+			    "backup %s has more than %d paths", p->r->name,
+			    PATHS_MAX);
+		p->sources[p->n_paths] = TAKE(from);
+		p->paths[p->n_paths++] = TAKE(to);
 	}
 	return 0;
 }
@@ -202,16 +232,35 @@ job_of(const struct tool *t, const char *name)
 	return t->have_conf ? conf_job(&t->conf, name, &ignored) : NULL;
 }
 
+/* In the hook's probe document: devices by the names of their images. */
+static void
+name_images(const struct proof *p, json_t *probe)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach (json_object_get(probe, "paths"), i, item) {
+		const char *path = jdoc_str(item, "path", "");
+
+		free(source_of(p, &path));
+		if (path[0] == '/')
+			json_object_set_new(item, "path", jdoc_new_str(path));
+	}
+}
+
 static json_t *
-hook_config(const struct backup *b, const struct conf_job *job)
+hook_config(
+    const struct proof *p, const struct backup *b, const struct conf_job *job)
 {
 	const json_t *evidence = json_object_get(b->record, "evidence");
 	const json_t *quiesced = json_object_get(evidence, "quiesced");
 	json_t *c = job != NULL ? conf_hook_json(job) : json_object();
+	json_t *probe = json_deep_copy(json_object_get(b->record, "probe"));
 
+	name_images(p, probe);
 	json_object_set_new(c, "job", jdoc_new_str(b->entry.job));
 	json_object_set(c, "engine", json_object_get(b->record, "engine"));
-	json_object_set(c, "probe", json_object_get(b->record, "probe"));
+	json_object_set_new(c, "probe", probe);
 	if (json_object_get(quiesced, "position") != NULL)
 		json_object_set(
 		    c, "position", json_object_get(quiesced, "position"));
@@ -226,6 +275,11 @@ find_user(struct proof *p, const struct backup *b, const struct conf_job *job,
 	int rc;
 
 	if (job == NULL || job->run_as == NULL) {
+		const char *rel, *path = backup_path(b, 0);
+
+		/* What lies in an image is looked at once it is mounted. */
+		if (path != NULL && images_holding(&p->images, path, &rel))
+			return 0;
 		rc = backup_owner(b, &p->uid, &p->gid, e);
 		return rc;
 	}
@@ -275,10 +329,12 @@ read_record(struct proof *p, struct tool *t, struct err *e)
 	snprintf(p->r->name, sizeof p->r->name, "%s", b.name);
 	p->r->entry = b.entry;
 	p->r->engine = mem_str(jdoc_str(b.record, "engine", "?"));
-	p->config = hook_config(&b, job);
-	rc = collect_paths(p, &b, e);
-	if (rc == 0)
-		rc = find_user(p, &b, job, e);
+	p->record = json_incref(b.record);
+	rc = images_of(&p->images, b.record, e);
+	if (rc < 0)
+		return rc;
+	p->config = hook_config(p, &b, job);
+	rc = find_user(p, &b, job, e);
 	if (rc == 0)
 		rc = find_hook(p, t, job, e);
 	return rc;
@@ -318,6 +374,7 @@ run_inside(struct proof *p, struct err *e)
 	struct sandbox_how how = {.root = p->root,
 	    .clone = p->mnt,
 	    .paths = (const char *const *)p->paths,
+	    .sources = (const char *const *)p->sources,
 	    .program = p->program,
 	    .run = p->run,
 	    .run_at = PROOF_RUN,
@@ -331,6 +388,39 @@ run_inside(struct proof *p, struct err *e)
 	if (out.len > 0)
 		p->r->doc = jdoc_parse(buf_span(&out), &je);
 	return rc;
+}
+
+/* The owner of the first path, where that could not be told before. */
+static int
+find_owner(struct proof *p, struct err *e)
+{
+	const struct backup b = {.record = p->record};
+	const char *path = backup_path(&b, 0);
+	SCOPED_FREE char *from = NULL, *at = NULL;
+	struct stat st;
+
+	if (p->uid != (uid_t)-1 || path == NULL)
+		return 0;
+	from = source_of(p, &path);
+	at = fs_join(p->mnt, from);
+	if (lstat(at, &st) < 0)
+		return err_sys(e, errno, "look up %s in the backup", from);
+	p->uid = st.st_uid;
+	p->gid = st.st_gid;
+	return 0;
+}
+
+/* With the file systems of images, whose journals are replayed here. */
+static int
+bring_up(struct proof *p, struct err *e)
+{
+	int rc = mount_image_all(&p->images, p->mnt, true, e);
+
+	if (rc >= 0)
+		rc = find_owner(p, e);
+	if (rc == 0)
+		rc = hand_over(p, e);
+	return rc == 0 ? collect_paths(p, e) : rc;
 }
 
 static int
@@ -350,8 +440,10 @@ run_mounted(struct proof *p, struct tool *t, struct err *e)
 	rc = mount_start(&m, &mh, e);
 	if (rc < 0)
 		return rc;
+	rc = bring_up(p, e);
 	p->r->mount_ms = clock_mono_ms() - start;
-	rc = run_inside(p, e);
+	if (rc == 0)
+		rc = run_inside(p, e);
 	if (mount_stop(&m, &p->r->stats, &ue) < 0 && rc >= 0)
 		return err_copy(e, &ue);
 	return rc;

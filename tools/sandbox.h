@@ -15,6 +15,8 @@ struct sandbox_how {
 	const char *root;         /* an empty folder of ours: becomes "/" */
 	const char *clone;        /* where the writable copy is mounted */
 	const char *const *paths; /* of the backup, absolute; NULL-terminated */
+	/* and where each lies in the copy, as many, absolute below it */
+	const char *const *sources;
 	const char *program; /* a file to see, read-only; its folder is not */
 	const char *run, *run_at; /* a folder of ours, writable inside at … */
 	const char *out, *out_at; /* another such, or NULL */

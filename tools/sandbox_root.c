@@ -252,14 +252,15 @@ make_fresh(const struct sandbox_how *how, struct err *e)
 }
 
 static int
-bind_copy(const struct sandbox_how *how, const char *path, struct err *e)
+bind_copy(const struct sandbox_how *how, const char *source, const char *path,
+    struct err *e)
 {
 	SCOPED_FD int clone = open(how->clone, O_PATH | O_CLOEXEC);
 	SCOPED_FD int fd = -1;
 
 	if (clone < 0)
 		return err_sys(e, errno, "open the copy");
-	fd = open_plain(clone, path, e);
+	fd = open_plain(clone, source, e);
 	/* Optional paths (a socket's folder) may be absent. */
 	if (fd == -ENOENT)
 		return err_clear(e);
@@ -272,7 +273,7 @@ bind_ours(const struct sandbox_how *how, struct err *e)
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && how->paths[i] != NULL; i++)
-		rc = bind_copy(how, how->paths[i], e);
+		rc = bind_copy(how, how->sources[i], how->paths[i], e);
 	if (rc == 0)
 		rc = bind(how, how->program, how->program, true, e);
 	if (rc == 0)
