@@ -82,7 +82,7 @@ ext_store := libcrypto libzstd libxxhash jansson
 ext_conf := yaml-0.1 jansson
 ext_hooks := jansson
 ext_io := liburing
-ext_snap := libbtrfsutil blkid
+ext_snap := libbtrfsutil blkid devmapper jansson
 ext_track := libxxhash libbtrfsutil
 ext_job := jansson libxxhash
 
@@ -166,7 +166,7 @@ $(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
 
 # Programs of the shell tests alone, never installed. neap-faulty is neap with
 # a tracker that lies: its array of trackers stands in front of the library's.
-test_programs := $(B)/neap-faulty $(B)/random-ops $(B)/neap-scale
+test_programs := $(B)/neap-faulty $(B)/random-ops $(B)/neap-scale $(B)/snap-ctl
 test-programs: $(test_programs)
 $(B)/neap-faulty: $(B)/obj/tests/system/tracker_fault.o \
 	$(call obj,$(call src,agent)) $(call lib,job $(uses_job))
@@ -175,6 +175,10 @@ $(B)/neap-faulty: $(B)/obj/tests/system/tracker_fault.o \
 $(B)/random-ops: $(B)/obj/tests/system/random_ops.o $(call lib,core)
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(ext_core))
+
+$(B)/snap-ctl: $(B)/obj/tests/lab/snap_ctl.o $(call lib,snap core)
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,snap core))
 
 # For make scale: makes up what a backup of many terabytes leaves.
 $(B)/neap-scale: $(call obj,$(call src,tools/scale)) $(call lib,job $(uses_job))

@@ -15,6 +15,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
+#include "agent/core/mounts.h"
 
 /* Another program may take the free loop device first. */
 #define LOOP_TRIES 64
@@ -194,75 +195,14 @@ mount_image_all(
 
 /* ---- and back ------------------------------------------------------------- */
 
-struct row { /* of /proc/self/mountinfo, Documentation/filesystems/proc.rst */
-	uint64_t id, parent;
-	char point[4096];
-	bool ours; /* a FUSE mount of neap */
-};
-
-/* Space, tab, newline and backslash come as \040 and the like. */
-static void
-unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s != '\0'; to++) {
-		unsigned c;
-
-		if (*s == '\\' && sscanf(s + 1, "%3o", &c) == 1) {
-			*to = (char)c;
-			s += 4;
-		} else {
-			*to = *s++;
-		}
-	}
-	*to = '\0';
-}
-
-static size_t
-read_rows(struct row **out)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	struct row *v = NULL;
-	size_t n = 0, cap = 0, room = 0;
-	char *line = NULL;
-
-	while (f != NULL && getline(&line, &room, f) > 0) {
-		unsigned long long id, parent;
-		const char *type = strstr(line, " - ");
-		struct row *r;
-
-		MEM_ROOM(v, n, cap);
-		r = &v[n];
-		if (type == NULL || sscanf(line, "%llu %llu %*s %*s %4095s",
-					&id, &parent, r->point) != 3)
-			continue;
-		r->id = id;
-		r->parent = parent;
-		r->ours = strncmp(type, " - fuse.neap ", 13) == 0;
-		unescape(r->point);
-		n++;
-	}
-	free(line);
-	if (f != NULL)
-		fclose(f);
-	*out = v;
-	return n;
-}
-
 static bool
-hangs_on(const struct row *v, size_t n, const struct row *r, uint64_t top)
+hangs_on(const struct mounts *m, const struct mounts_row *r, uint64_t top)
 {
 	/* Parents form a tree; the bound is for a table that changes. */
-	for (size_t depth = 0; r != NULL && depth < n; depth++) {
-		const struct row *up = NULL;
-
+	for (size_t depth = 0; r != NULL && depth < m->n; depth++) {
 		if (r->parent == top)
 			return true;
-		for (size_t i = 0; up == NULL && i < n; i++)
-			if (v[i].id == r->parent && &v[i] != r)
-				up = &v[i];
-		r = up;
+		r = r->parent == r->id ? NULL : mounts_by_id(m, r->parent);
 	}
 	return false;
 }
@@ -275,20 +215,20 @@ hangs_on(const struct row *v, size_t n, const struct row *r, uint64_t top)
 static char *
 last_below(const char *dir)
 {
-	SCOPED_FREE struct row *v = NULL;
-	size_t n = read_rows(&v);
+	SCOPED_MOUNTS struct mounts m = {0};
+	struct err ignored = ERR_NONE;
+	const char *last = NULL;
 	uint64_t top = 0;
-	char *last = NULL;
 
-	for (size_t i = 0; i < n; i++)
-		if (v[i].ours && strcmp(v[i].point, dir) == 0)
-			top = v[i].id;
-	for (size_t i = 0; top != 0 && i < n; i++)
-		if (hangs_on(v, n, &v[i], top)) {
-			free(last);
-			last = mem_str(v[i].point);
-		}
-	return last;
+	mounts_load(&m, &ignored); /* as far as it could be read */
+	for (size_t i = 0; i < m.n; i++)
+		if (strcmp(m.v[i].type, "fuse.neap") == 0 &&
+		    strcmp(m.v[i].point, dir) == 0)
+			top = m.v[i].id;
+	for (size_t i = 0; top != 0 && i < m.n; i++)
+		if (hangs_on(&m, &m.v[i], top))
+			last = m.v[i].point;
+	return last == NULL ? NULL : mem_str(last);
 }
 
 bool

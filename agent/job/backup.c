@@ -362,6 +362,20 @@ write_maps(struct run *r, struct err *e)
 	return rc < 0 ? doubt(rc, e) : repo_sync(r->store.repo, e);
 }
 
+/* A snapshot with too little room for what is overwritten is lost while it is
+ * read: what was read since may be of any time. */
+static int
+views_intact(const struct run *r, struct err *e)
+{
+	for (size_t i = 0; i < r->snapshots_made; i++) {
+		int rc = snap_intact(r->plan.volume[i].v, r->snapshot, e);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 /*
  * The commit. Before it, the update of the block map is on disk beside the old
  * one; after it, it takes its place, or the next run puts it there.
@@ -445,6 +459,8 @@ work(struct run *r, struct err *e)
 	if (rc == 0)
 		rc = write_maps(r, e);
 	if (rc == 0)
+		rc = views_intact(r, e);
+	if (rc == 0)
 		rc = commit(r, e);
 	if (rc == 0)
 		count_record(r);
@@ -485,7 +501,11 @@ static int
 attempt(struct run *r, struct err *e)
 {
 	int rc = work(r, e);
+	struct err lost = ERR_NONE;
 
+	/* Behind a read error there is a better reason. */
+	if (rc == -EIO && views_intact(r, &lost) < 0)
+		rc = err_copy(e, &lost);
 	return rc < 0 ? state_explain(&r->state, e) : rc;
 }
 

@@ -52,9 +52,9 @@ const char *reader_notice(const struct reader *r); /* NULL: all is well */
  */
 int reader_open(struct reader *r, int dirfd, const char *name,
     const char *label, struct reader_file **out, struct err *e);
-/* What `fd` is open on, opened once more: `fd` stays the caller's. Needs /proc
- * and the right to open it. */
-int reader_open_fd(struct reader *r, int fd, const char *label,
+/* What `given` is open on, opened once more; `given` stays the caller's. Needs
+ * /proc and the right to open it. */
+int reader_open_fd(struct reader *r, int given, const char *label,
     struct reader_file **out, struct err *e);
 void reader_close(struct reader_file *f);
 int reader_file_fd(const struct reader_file *f);

@@ -12,7 +12,7 @@
 #include "agent/core/bytes.h"
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 
 void
 btrfs_place_uuid_text(char out[BTRFS_PLACE_UUID_TEXT], const uint8_t uuid[16])

@@ -16,7 +16,7 @@
 #include "agent/core/mem.h"
 #include "kmod-free/snap/btrfs_place.h"
 #include "kmod-free/snap/detached.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 
 void
 btrfs_volume_close(struct btrfs_volume *v)

@@ -202,6 +202,20 @@ snap_list(struct snap_volume *v, snap_list_fn *fn, void *arg, struct err *e)
 }
 
 int
+snap_intact(struct snap_volume *v, const char *name, struct err *e)
+{
+	int rc;
+
+	assert(v != NULL && name != NULL);
+	if (v->ops->intact == NULL)
+		return 0;
+	rc = v->ops->intact(v, name, e);
+	if (rc < 0)
+		return err_wrap(e, "snapshot %s of %s", name, v->root);
+	return 0;
+}
+
+int
 snap_remove(struct snap_volume *v, const char *name, struct err *e)
 {
 	int rc;

@@ -77,11 +77,15 @@ struct snap_ops {
 	 * subvolumes, mounts): called with each absolute path. */
 	int (*gaps)(struct snap_volume *v, const char *rel, snap_list_fn *fn,
 	    void *arg, struct err *e);
+	/* Is a view that was read still what it was? -EIO: it was lost while
+	 * it was read, with the reason. */
+	int (*intact)(struct snap_volume *v, const char *name, struct err *e);
 };
 
 /*
  * driver "auto" tries all that make atomic views; "none" and "device" are only
- * taken by name, and "none" for a block device is "device". Gives. The text of -EOPNOTSUPP says for each what is missing.
+ * taken by name, and "none" for a block device is "device". Gives. The text of
+ * -EOPNOTSUPP says for each what is missing.
  */
 int snap_open(struct snap_volume **out, const char *driver, const char *path,
     struct err *e);
@@ -93,6 +97,7 @@ int snap_list(
 int snap_remove(struct snap_volume *v, const char *name, struct err *e);
 int snap_locate(
     struct snap_volume *v, const char *path, char **rel, struct err *e);
+int snap_intact(struct snap_volume *v, const char *name, struct err *e);
 int snap_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn,
     void *arg, struct err *e);
 

@@ -6,6 +6,8 @@
 
 extern const struct snap_ops snap_btrfs;
 extern const struct snap_ops snap_device;
+extern const struct snap_ops snap_lvm_thin;
+extern const struct snap_ops snap_lvm_thick;
 extern const struct snap_ops snap_none;
 
 #endif

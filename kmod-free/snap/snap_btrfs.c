@@ -19,7 +19,7 @@
 #include "agent/core/mem.h"
 #include "kmod-free/snap/btrfs_place.h"
 #include "kmod-free/snap/btrfs_volume.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/snap_all.h"
 
 #define ROOT_READ_ONLY 1u /* BTRFS_ROOT_SUBVOL_RDONLY of the root item */

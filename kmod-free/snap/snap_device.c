@@ -18,7 +18,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "kmod-free/snap/image.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/snap_all.h"
 
 struct device {
@@ -265,7 +265,7 @@ device_locate(
 	}
 	if (at != NULL && fs_below(path, at) && stat(path, &st) == 0 &&
 	    !S_ISBLK(st.st_mode) && device_below(path, &dev, &ignored) == 0 &&
-	    strcmp(dev, v->root) == 0) {
+	    dev != NULL && strcmp(dev, v->root) == 0) {
 		path += strcmp(at, "/") == 0 ? 0 : strlen(at);
 		*rel = mem_str(path + strspn(path, "/"));
 		return 0;

@@ -13,7 +13,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "kmod-free/snap/btrfs_place.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/snap_all.h"
 
 static void

@@ -70,15 +70,22 @@ note(const char *call, const char *path)
 	close(fd);
 }
 
+static long
+number(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text == NULL ? 0 : strtol(text, NULL, 10);
+}
+
 /* Count one call; true: it fails, and errno says with what. */
 static bool
 starved(const char *call, int fd, const char *name)
 {
 	const char *only = getenv("STARVE_PROGRAM");
 	const char *under = getenv("STARVE_UNDER");
-	const char *at = getenv("STARVE_AT");
 	char path[4096];
-	int n;
+	long n, first;
 
 	if (only == NULL || under == NULL ||
 	    strcmp(only, program_invocation_short_name) != 0)
@@ -88,10 +95,11 @@ starved(const char *call, int fd, const char *name)
 		return false;
 	n = atomic_fetch_add(&calls, 1) + 1;
 	note(call, path);
-	if (at == NULL || n < atoi(at) ||
-	    (n > atoi(at) && getenv("STARVE_ONCE") != NULL))
+	first = number("STARVE_AT");
+	if (first == 0 || n < first ||
+	    (n > first && getenv("STARVE_ONCE") != NULL))
 		return false;
-	errno = atoi(getenv("STARVE_ERRNO"));
+	errno = (int)number("STARVE_ERRNO");
 	return true;
 }
 

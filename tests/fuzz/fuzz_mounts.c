@@ -2,7 +2,7 @@
 /* A mount table, as /proc/self/mountinfo has it: names in it are anybody's. */
 #include <errno.h>
 
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 #include "tests/fuzz/fuzz.h"
 
 static char *text;

@@ -8,7 +8,7 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/snap.h"
 #include "tests/unit/snap/loop_btrfs.h"
 

@@ -1,9 +1,8 @@
 /*
- * The mount table of this process, and where a path lies in it. Internal to
- * kmod-free/snap. One thread's.
+ * The mount table of this process, and where a path lies in it. One thread's.
  */
-#ifndef NEAP_SNAP_MOUNTS_H
-#define NEAP_SNAP_MOUNTS_H
+#ifndef NEAP_CORE_MOUNTS_H
+#define NEAP_CORE_MOUNTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,7 +13,7 @@
 
 /* One line of /proc/self/mountinfo; the strings live in the table. */
 struct mounts_row {
-	uint64_t id;
+	uint64_t id, parent;
 	const char *dev;    /* "0:38": the file system's, the same for all
 			       mounts of one btrfs, whatever st_dev says */
 	const char *root;   /* what of the file system is mounted */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kmod-free/snap/mounts.h"
+#include "agent/core/mounts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -60,6 +60,9 @@ parse_line(char *line, struct mounts_row *r)
 		tail[1] = field[0] + strlen(field[0]);
 	}
 	r->id = strtoull(field[0], &number, 10);
+	if (*number != '\0')
+		return -1;
+	r->parent = strtoull(field[1], &number, 10);
 	if (*number != '\0')
 		return -1;
 	r->dev = field[2];

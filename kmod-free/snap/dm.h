@@ -1,0 +1,16 @@
+/*
+ * device-mapper, asked through libdevmapper: the status of a device and
+ * messages to it. Devices are named by their UUID, which has no escapes and is
+ * never given to another. One thread's.
+ */
+#ifndef NEAP_SNAP_DM_H
+#define NEAP_SNAP_DM_H
+
+#include "agent/core/err.h"
+
+/* Type and status words of a device with one target ("thin-pool",
+ * "1 12/4161600 …"); gives both. -ENOENT: no such device. */
+int dm_status(const char *uuid, char **type, char **status, struct err *e);
+int dm_message(const char *uuid, const char *text, struct err *e);
+
+#endif

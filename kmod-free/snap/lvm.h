@@ -1,0 +1,53 @@
+/*
+ * lvm2, through its own commands: what a logical volume is, and changes to it.
+ * A command of lvm is never killed: one that dies between its metadata and the
+ * kernel's tables leaves a volume group that a person has to mend. Internal to
+ * kmod-free/snap. One thread's.
+ */
+#ifndef NEAP_SNAP_LVM_H
+#define NEAP_SNAP_LVM_H
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/core/err.h"
+
+#define LVM_UUID_MAX 40 /* "4yFDGL-zi0R-…", 38 characters */
+
+struct lvm_lv {
+	char *vg, *name;
+	char vg_uuid[LVM_UUID_MAX], uuid[LVM_UUID_MAX];
+	char *segtype; /* "thin", "linear", "striped", "raid1", … */
+	char *attr;    /* ten characters of lvs(8) */
+	uint64_t size; /* bytes */
+	char *origin;  /* name; "" where it is no snapshot */
+	char origin_uuid[LVM_UUID_MAX];
+	char *pool;              /* thin: name; "" otherwise */
+	int64_t thin_id;         /* -1: not thin */
+	dev_t dev;               /* 0: not active */
+	double data_percent;     /* of a pool or a thick snapshot; < 0: */
+	double metadata_percent; /* of a pool; lvm does not say */
+	char metadata_uuid[LVM_UUID_MAX]; /* pool: of its metadata's volume */
+	char *health;                     /* "": nothing is wrong */
+};
+
+void lvm_lv_fini(struct lvm_lv *l); /* {0} is fine */
+#define SCOPED_LVM_LV __attribute__((cleanup(lvm_lv_fini)))
+
+typedef int lvm_lv_fn(void *arg, const struct lvm_lv *l, struct err *e);
+
+/* Each volume that lvm's selection (lvmreport(7)) matches, hidden ones too. */
+int lvm_each(const char *select, lvm_lv_fn *fn, void *arg, struct err *e);
+/* The one that it matches. -ENOENT: none. */
+int lvm_find(const char *select, struct lvm_lv *out, struct err *e);
+/* The one behind a block device. -EOPNOTSUPP: it is no logical volume, or
+ * there is no lvm2 here. */
+int lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e);
+/* Bytes of a volume group that no volume has. */
+int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);
+
+/* Runs "lvcreate" and the like; args NULL-terminated, without the command. */
+int lvm_run(const char *command, const char *const *args, struct err *e);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kmod-free/snap/lvm_volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/mem.h"
+#include "kmod-free/snap/image.h"
+#include "agent/core/mounts.h"
+
+#define NAME_MAX_LVM 127u /* NAME_LEN of lvm2, with its end */
+#define MARK 6u           /* characters of the origin's UUID: before its dash */
+
+/* ---- the volume --------------------------------------------------------------- */
+
+void
+lvm_volume_close(struct lvm_volume *v)
+{
+	free(v->base.id);
+	free(v->base.fs_uuid);
+	free(v->base.fs_type);
+	free(v->base.root);
+	image_fini(&v->base.image);
+	lvm_lv_fini(&v->lv);
+	free(v->inside);
+	free(v);
+}
+
+/* "253:4" of the mount table. */
+static int
+parse_dev(const char *text, dev_t *out, struct err *e)
+{
+	char *end;
+	unsigned long ma = strtoul(text, &end, 10), mi = 0;
+
+	if (*end == ':')
+		mi = strtoul(end + 1, &end, 10);
+	if (*end != '\0' || ma > UINT_MAX || mi > UINT_MAX)
+		return err_set(
+		    e, -EBADMSG, "the mount table says device \"%s\"", text);
+	*out = makedev((unsigned)ma, (unsigned)mi);
+	return 0;
+}
+
+static int
+find_volume(struct lvm_volume *v, const char *path,
+    const struct mounts_place *at, struct err *e)
+{
+	SCOPED_MOUNTS struct mounts m = {0};
+	const struct mounts_row *r;
+	dev_t dev = 0;
+	int rc = mounts_load(&m, e);
+
+	if (rc < 0)
+		return rc;
+	r = mounts_by_id(&m, at->mount);
+	if (r == NULL)
+		return err_set(
+		    e, -EOPNOTSUPP, "%s is on no mount that can be seen", path);
+	rc = parse_dev(r->dev, &dev, e);
+	if (rc == 0)
+		rc = lvm_of_device(dev, &v->lv, e);
+	if (rc == -EOPNOTSUPP) {
+		SCOPED_FREE char *what = mounts_describe(path);
+
+		return err_wrap(e, "%s lies on %s", path, what);
+	}
+	if (rc < 0)
+		return rc;
+	v->inside = mem_str(r->root + strspn(r->root, "/"));
+	for (size_t i = 0; i < m.n && v->base.image.mounted_at == NULL; i++)
+		if (strcmp(m.v[i].dev, r->dev) == 0 &&
+		    strcmp(m.v[i].root, "/") == 0)
+			v->base.image.mounted_at = mem_str(m.v[i].point);
+	return 0;
+}
+
+/* Without udev only this name is sure to be there. */
+static int
+open_device(dev_t dev, struct err *e)
+{
+	SCOPED_FREE char *path = mem_printf("/dev/dm-%u", minor(dev));
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
+}
+
+static int
+describe(struct lvm_volume *v, struct err *e)
+{
+	SCOPED_FD int fd = open_device(v->lv.dev, e);
+
+	if (fd < 0)
+		return fd;
+	v->base.id = mem_printf("lvm:%s:%s", v->lv.vg_uuid, v->lv.uuid);
+	v->base.image.name = mem_printf("%s/%s", v->lv.vg, v->lv.name);
+	return image_probe(&v->base, fd, e);
+}
+
+int
+lvm_volume_open(struct lvm_volume **out, const char *path, struct err *e)
+{
+	SCOPED_FREE char *dir = NULL;
+	struct mounts_place at;
+	struct lvm_volume *v;
+	int rc = mounts_folder(path, &dir, &at, e);
+
+	if (rc < 0)
+		return rc;
+	v = mem_new(sizeof *v);
+	rc = mounts_top(dir, &v->base.root, e);
+	if (rc == 0)
+		rc = find_volume(v, path, &at, e);
+	if (rc == 0 && geteuid() != 0)
+		rc = err_set(e, -EPERM,
+		    "%s is on a logical volume, but taking a snapshot of it "
+		    "needs root",
+		    path);
+	if (rc == 0)
+		rc = describe(v, e);
+	if (rc < 0) {
+		lvm_volume_close(v);
+		return rc;
+	}
+	*out = v;
+	return 0;
+}
+
+/* ---- its snapshots ------------------------------------------------------------- */
+
+/* lvm's alphabet; a job's name has no other characters. */
+static bool
+is_allowed(const char *name)
+{
+	return name[strspn(name,
+		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		   "0123456789+_.-")] == '\0';
+}
+
+static char *
+lvm_name(const struct lvm_volume *v, const char *snapshot)
+{
+	return mem_printf("%s.%.*s", snapshot, (int)MARK, v->lv.uuid);
+}
+
+int
+lvm_volume_name(
+    const struct lvm_volume *v, const char *snapshot, char **out, struct err *e)
+{
+	SCOPED_FREE char *name = lvm_name(v, snapshot);
+
+	if (!is_allowed(name) ||
+	    strlen(name) + strlen(v->lv.vg) + 1 >= NAME_MAX_LVM)
+		return err_set(e, -EINVAL,
+		    "lvm takes no volume name \"%s\" in group %s (letters, "
+		    "digits, +_.- and %u characters with the group's name)",
+		    name, v->lv.vg, NAME_MAX_LVM - 1);
+	*out = mem_printf("%s/%s", v->lv.vg, name);
+	return 0;
+}
+
+int
+lvm_volume_snapshot(const struct lvm_volume *v, const char *snapshot,
+    struct lvm_lv *out, struct err *e)
+{
+	SCOPED_FREE char *name = lvm_name(v, snapshot);
+	SCOPED_FREE char *select =
+	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, name);
+	struct lvm_lv l = {0};
+	int rc = lvm_find(select, &l, e);
+
+	if (rc == -ENOENT)
+		return err_set(e, rc, "there is no such snapshot");
+	if (rc < 0)
+		return rc;
+	if (strcmp(l.origin_uuid, v->lv.uuid) != 0) {
+		err_set(e, -EPERM, "volume %s/%s is not a snapshot of %s/%s",
+		    l.vg, l.name, v->lv.vg, v->lv.name);
+		lvm_lv_fini(&l);
+		return e->code;
+	}
+	*out = l;
+	return 0;
+}
+
+static int
+open_view(dev_t dev, struct err *e)
+{
+	int fd = open_device(dev, e), read_only = 0;
+
+	if (fd < 0 || (ioctl(fd, BLKROGET, &read_only) == 0 && read_only))
+		return fd;
+	close(fd);
+	return err_set(e, -ESTALE,
+	    "somebody made it writable; what it shows may have changed");
+}
+
+static int
+activate(const struct lvm_lv *l, struct err *e)
+{
+	SCOPED_FREE char *name = mem_printf("%s/%s", l->vg, l->name);
+	const char *const args[] = {"--quiet", "--yes", "--activate", "y",
+	    "--ignoreactivationskip", "--permission", "r", name, NULL};
+	const char *const plain[] = {"--quiet", "--yes", "--activate", "y",
+	    "--ignoreactivationskip", name, NULL};
+
+	return lvm_run("lvchange", l->attr[1] == 'w' ? args : plain, e);
+}
+
+int
+lvm_volume_view(
+    const struct lvm_volume *v, const struct lvm_lv *snapshot, struct err *e)
+{
+	SCOPED_FREE char *select = mem_printf(
+	    "vg_uuid=%s && lv_uuid=%s", v->lv.vg_uuid, snapshot->uuid);
+	SCOPED_LVM_LV struct lvm_lv now = {0};
+	int rc;
+
+	if (snapshot->dev != 0)
+		return open_view(snapshot->dev, e);
+	rc = activate(snapshot, e);
+	if (rc == 0)
+		rc = lvm_find(select, &now, e);
+	if (rc < 0)
+		return rc;
+	if (now.dev == 0)
+		return err_set(e, -EIO, "lvm did not make it active");
+	return open_view(now.dev, e);
+}
+
+struct names {
+	const struct lvm_volume *volume;
+	char **v;
+	size_t n, cap;
+};
+
+static void
+names_fini(struct names *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+}
+
+static int
+on_volume(void *arg, const struct lvm_lv *l, struct err *e)
+{
+	struct names *all = arg;
+	size_t n = strlen(l->name);
+
+	(void)e;
+	if (n <= MARK + 1 || l->name[n - MARK - 1] != '.' ||
+	    strncmp(l->name + n - MARK, all->volume->lv.uuid, MARK) != 0)
+		return 0;
+	/* A snapshot in several segments comes several times. */
+	if (all->n > 0 &&
+	    strncmp(all->v[all->n - 1], l->name, n - MARK - 1) == 0 &&
+	    all->v[all->n - 1][n - MARK - 1] == '\0')
+		return 0;
+	MEM_ROOM(all->v, all->n, all->cap);
+	all->v[all->n++] = mem_strn(l->name, n - MARK - 1);
+	return 0;
+}
+
+/* Names first, calls then: the callback may remove what it is called with. */
+int
+lvm_volume_list(
+    struct snap_volume *base, snap_list_fn *fn, void *arg, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_FREE char *select =
+	    mem_printf("vg_uuid=%s && origin_uuid=%s && lv_name=~^" SNAP_PREFIX,
+		v->lv.vg_uuid, v->lv.uuid);
+	struct names all __attribute__((cleanup(names_fini))) = {.volume = v};
+	int rc = lvm_each(select, on_volume, &all, e);
+
+	for (size_t i = 0; rc == 0 && i < all.n; i++)
+		rc = fn(arg, all.v[i]);
+	return rc;
+}
+
+int
+lvm_volume_remove(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_LVM_LV struct lvm_lv l = {0};
+	SCOPED_FREE char *full = NULL;
+	int rc = lvm_volume_snapshot(v, name, &l, e);
+
+	if (rc == -ENOENT)
+		return err_clear(e);
+	if (rc < 0)
+		return rc;
+	full = mem_printf("%s/%s", l.vg, l.name);
+	{
+		const char *const args[] = {
+		    "--quiet", "--yes", "--force", full, NULL};
+
+		return lvm_run("lvremove", args, e);
+	}
+}
+
+/* ---- paths ---------------------------------------------------------------------- */
+
+int
+lvm_volume_locate(
+    struct snap_volume *base, const char *path, char **rel, struct err *e)
+{
+	const struct lvm_volume *v = (const struct lvm_volume *)base;
+	SCOPED_FREE char *at = NULL;
+	int rc = mounts_locate(base->root, path, &at, e);
+
+	if (rc < 0)
+		return rc;
+	if (v->inside[0] == '\0')
+		*rel = TAKE(at);
+	else if (at[0] == '\0')
+		*rel = mem_str(v->inside);
+	else
+		*rel = fs_join(v->inside, at);
+	return 0;
+}
+
+int
+lvm_volume_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn,
+    void *arg, struct err *e)
+{
+	SCOPED_FREE char *top =
+	    rel[0] == '\0' ? mem_str(v->root) : fs_join(v->root, rel);
+
+	return mounts_below(top, fn, arg, e);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots of a thick volume. What the writer overwrites is copied out first,
+ * into space that is set aside when the snapshot is made: each write costs
+ * several while it stands, and when the space is full the snapshot is gone. So
+ * it is removed as soon as the backup has been made.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/fs.h"
+#include "agent/core/mem.h"
+#include "kmod-free/snap/lvm_volume.h"
+#include "kmod-free/snap/snap_all.h"
+
+/* A fifth of the volume may change while it is read; and not the last of the
+ * group's room, which its volumes may need to grow. */
+#define SPACE_PERCENT 20
+#define GROUP_PERCENT 80
+#define SPACE_MIN (64u << 20)
+
+static int
+thick_open(struct snap_volume **out, const char *path, struct err *e)
+{
+	struct lvm_volume *v;
+	int rc = lvm_volume_open(&v, path, e);
+
+	if (rc < 0)
+		return rc;
+	if (strcmp(v->lv.segtype, "thin") == 0) {
+		err_set(e, -EOPNOTSUPP, "%s is on a thin volume, %s/%s", path,
+		    v->lv.vg, v->lv.name);
+		lvm_volume_close(v);
+		return e->code;
+	}
+	v->base.ops = &snap_lvm_thick;
+	*out = &v->base;
+	return 0;
+}
+
+static void
+thick_close(struct snap_volume *v)
+{
+	lvm_volume_close((struct lvm_volume *)v);
+}
+
+/* How much to set aside. */
+static int
+choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
+{
+	uint64_t room, want = v->lv.size / 100 * SPACE_PERCENT;
+	char has[32], needs[32];
+	int rc = lvm_vg_free(v->lv.vg, &room, e);
+
+	if (rc < 0)
+		return rc;
+	room = room / 100 * GROUP_PERCENT;
+	/* With its table, all of a volume is a little more than the volume. */
+	if (want < SPACE_MIN)
+		want = v->lv.size + v->lv.size / 100 < SPACE_MIN
+			   ? v->lv.size + v->lv.size / 100
+			   : SPACE_MIN;
+	*bytes = want < room ? want : room;
+	if (*bytes >= SPACE_MIN || *bytes >= want)
+		return 0;
+	err_set(e, -EPERM,
+	    "volume group %s has room for %s of what is overwritten while the "
+	    "snapshot of %s stands; at least %s are wanted",
+	    v->lv.vg, fs_size_text(has, room), v->lv.name,
+	    fs_size_text(needs, want < SPACE_MIN ? want : SPACE_MIN));
+	return err_hint(e, "vgextend %s, or make the volume thin", v->lv.vg);
+}
+
+static int
+thick_create(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
+	SCOPED_FREE char *full = NULL, *size = NULL;
+	SCOPED_LVM_LV struct lvm_lv old = {0};
+	uint64_t space;
+	int rc = lvm_volume_name(v, name, &full, e);
+
+	if (rc == 0)
+		rc = lvm_volume_snapshot(v, name, &old, e);
+	if (rc == 0)
+		return err_set(e, -EEXIST, "it exists already");
+	if (rc != -ENOENT)
+		return rc;
+	err_clear(e);
+	rc = choose_space(v, &space, e);
+	if (rc < 0)
+		return rc;
+	size = mem_printf("%llub", (unsigned long long)space);
+	{
+		const char *const args[] = {"--quiet", "--yes", "--snapshot",
+		    "--permission", "r", "--size", size, "--addtag", "neap",
+		    "--name", strchr(full, '/') + 1, origin, NULL};
+
+		return lvm_run("lvcreate", args, e);
+	}
+}
+
+/* lv_attr's fifth character (lvs(8)): I, an invalid snapshot. */
+static int
+check_whole(const struct lvm_lv *l, struct err *e)
+{
+	if (strlen(l->attr) < 5 || (l->attr[4] != 'I' && l->attr[4] != 'S'))
+		return 0;
+	err_set(e, -EIO,
+	    "snapshot %s/%s was lost: more was overwritten in its origin than "
+	    "it had room for (or its device failed)",
+	    l->vg, l->name);
+	return err_hint(e,
+	    "give volume group %s more room, or back up when "
+	    "less is written",
+	    l->vg);
+}
+
+static int
+thick_view(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_LVM_LV struct lvm_lv l = {0};
+	int rc = lvm_volume_snapshot(v, name, &l, e);
+
+	if (rc == 0)
+		rc = check_whole(&l, e);
+	return rc < 0 ? rc : lvm_volume_view(v, &l, e);
+}
+
+static int
+thick_intact(struct snap_volume *base, const char *name, struct err *e)
+{
+	SCOPED_LVM_LV struct lvm_lv l = {0};
+	int rc = lvm_volume_snapshot((struct lvm_volume *)base, name, &l, e);
+
+	return rc < 0 ? rc : check_whole(&l, e);
+}
+
+const struct snap_ops snap_lvm_thick = {
+    .name = "lvm_thick",
+    .summary = "snapshots of a thick logical volume, as an image",
+    .caps = SNAP_ATOMIC | SNAP_IMAGE,
+    .open = thick_open,
+    .close = thick_close,
+    .create = thick_create,
+    .view = thick_view,
+    .intact = thick_intact,
+    .list = lvm_volume_list,
+    .remove = lvm_volume_remove,
+    .locate = lvm_volume_locate,
+    .gaps = lvm_volume_gaps,
+};

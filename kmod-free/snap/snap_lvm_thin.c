@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots of a thin volume. They share the pool's blocks with it and cost
+ * the writer nothing while nothing is overwritten, so one is held from backup
+ * to backup; but a pool that is full stops every volume in it, and one whose
+ * metadata is full has lost data. So none is taken of a pool near its end.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/mem.h"
+#include "kmod-free/snap/lvm_volume.h"
+#include "kmod-free/snap/snap_all.h"
+
+/* dm-thin's low-water mark is at lvm's 80 % where it extends by itself; of
+ * metadata less is wanted, as a snapshot makes whole trees be copied. */
+#define DATA_FULL_PERCENT 90
+#define METADATA_FULL_PERCENT 80
+
+static int
+thin_open(struct snap_volume **out, const char *path, struct err *e)
+{
+	struct lvm_volume *v;
+	int rc = lvm_volume_open(&v, path, e);
+
+	if (rc < 0)
+		return rc;
+	if (strcmp(v->lv.segtype, "thin") != 0) {
+		err_set(e, -EOPNOTSUPP,
+		    "%s is on volume %s/%s, which is not thin but %s", path,
+		    v->lv.vg, v->lv.name, v->lv.segtype);
+		lvm_volume_close(v);
+		return e->code;
+	}
+	v->base.ops = &snap_lvm_thin;
+	*out = &v->base;
+	return 0;
+}
+
+static void
+thin_close(struct snap_volume *v)
+{
+	lvm_volume_close((struct lvm_volume *)v);
+}
+
+static int
+check_pool(const struct lvm_volume *v, struct err *e)
+{
+	SCOPED_FREE char *select =
+	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, v->lv.pool);
+	SCOPED_LVM_LV struct lvm_lv pool = {0};
+	int rc = lvm_find(select, &pool, e);
+
+	if (rc < 0)
+		return err_wrap(e, "pool %s/%s", v->lv.vg, v->lv.pool);
+	if (pool.health[0] != '\0')
+		return err_set(e, -EPERM, "pool %s/%s is in trouble: %s",
+		    pool.vg, pool.name, pool.health);
+	if (pool.data_percent < 0 || pool.metadata_percent < 0)
+		return err_set(e, -EPERM,
+		    "pool %s/%s does not say how full it is", pool.vg,
+		    pool.name);
+	if (pool.data_percent < DATA_FULL_PERCENT &&
+	    pool.metadata_percent < METADATA_FULL_PERCENT)
+		return 0;
+	err_set(e, -EPERM,
+	    "pool %s/%s is nearly full: data %.1f %% (limit %d), metadata "
+	    "%.1f %% (limit %d); a snapshot would bring its end nearer",
+	    pool.vg, pool.name, pool.data_percent, DATA_FULL_PERCENT,
+	    pool.metadata_percent, METADATA_FULL_PERCENT);
+	return err_hint(e, "lvextend %s/%s, or --poolmetadatasize for metadata",
+	    pool.vg, pool.name);
+}
+
+static int
+thin_create(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_FREE char *full = NULL;
+	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
+	SCOPED_LVM_LV struct lvm_lv old = {0};
+	int rc = lvm_volume_name(v, name, &full, e);
+
+	if (rc == 0)
+		rc = check_pool(v, e);
+	if (rc == 0)
+		rc = lvm_volume_snapshot(v, name, &old, e);
+	if (rc == 0)
+		return err_set(e, -EEXIST, "it exists already");
+	if (rc != -ENOENT)
+		return rc;
+	err_clear(e);
+	{
+		/* Skipped when all of a group is made active: after a restart
+		 * only who needs its content makes it active. */
+		const char *const args[] = {"--quiet", "--yes", "--snapshot",
+		    "--permission", "r", "--setactivationskip", "y",
+		    "--ignoreactivationskip", "--activate", "y", "--addtag",
+		    "neap", "--name", strchr(full, '/') + 1, origin, NULL};
+
+		return lvm_run("lvcreate", args, e);
+	}
+}
+
+static int
+thin_view(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_LVM_LV struct lvm_lv l = {0};
+	int rc = lvm_volume_snapshot(v, name, &l, e);
+
+	return rc < 0 ? rc : lvm_volume_view(v, &l, e);
+}
+
+const struct snap_ops snap_lvm_thin = {
+    .name = "lvm_thin",
+    .summary = "snapshots of a thin logical volume, as an image",
+    .caps = SNAP_ATOMIC | SNAP_IMAGE,
+    .open = thin_open,
+    .close = thin_close,
+    .create = thin_create,
+    .view = thin_view,
+    .list = lvm_volume_list,
+    .remove = lvm_volume_remove,
+    .locate = lvm_volume_locate,
+    .gaps = lvm_volume_gaps,
+};

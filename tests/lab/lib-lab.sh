@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# For tests that need device-mapper. Source it behind lib.sh, and call first of
+# all
+#   lab SIZE…    runs the script where device-mapper is (here, or in
+#                tests/lab/machine) with blank disks of these sizes in ${disk[@]}
+#   make_vg      all of them into one volume group named lab
+#   make_thin LV SIZE [POOL-OPTION…]   a thin volume in the pool lab/pool
+#   make_thick LV SIZE
+#   put_fs xfs|ext4 LV DIR             mkfs, mount
+#   volumes      what lvs shows, one line each: to be compared before and after
+disk=()
+
+lab() {
+    local size i sizes=()
+    if [ -n "${NEAP_LAB:-}" ]; then
+        read -ra disk <<<"$NEAP_LAB"
+        return
+    fi
+    need_root
+    need_cmd lvcreate mkfs.xfs
+    if dmsetup version >/dev/null 2>&1; then
+        neap_tmp
+        for size in "$@"; do
+            i=${#disk[@]}
+            truncate -s "$size" "$tmp/disk$i"
+            disk+=("$(losetup -f --show "$tmp/disk$i")")
+            on_exit losetup -d "${disk[i]}"
+        done
+        return
+    fi
+    need_cmd linux.uml
+    for size in "$@"; do
+        sizes+=(-d "$size")
+        disk+=("/dev/ubd$(printf "\\$(printf %o $((98 + ${#disk[@]})))")")
+    done
+    exec "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 850 \
+        "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_BUILD="$NEAP_BUILD" \
+        NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C bash "$0"
+}
+
+make_vg() {
+    vgcreate -q lab "${disk[@]}" >/dev/null || skip_all "no volume group could be made"
+    on_exit vgremove -q -ff -y lab
+}
+
+make_thin() { # LV SIZE [POOL-OPTION…]
+    local lv=$1 size=$2
+    shift 2
+    if ! lvs lab/pool >/dev/null 2>&1; then
+        [ $# -gt 0 ] || set -- --extents 80%FREE
+        lvcreate -q -y --type thin-pool --name pool --poolmetadatasize 64M \
+            "$@" lab >/dev/null
+    fi
+    lvcreate -q -y --type thin --thinpool pool --virtualsize "$size" \
+        --name "$lv" lab >/dev/null
+}
+
+make_thick() { # LV SIZE
+    lvcreate -q -y -Wn --size "$2" --name "$1" lab >/dev/null
+}
+
+put_fs() { # xfs|ext4 LV DIR
+    case $1 in
+    xfs) mkfs.xfs -q -f "/dev/lab/$2" ;;
+    ext4) mkfs.ext4 -q -F "/dev/lab/$2" ;;
+    esac
+    mkdir -p "$3"
+    mount "/dev/lab/$2" "$3"
+    on_exit umount "$3"
+}
+
+volumes() { lvs --noheadings -a -o lv_name,lv_attr,lv_size lab 2>/dev/null | sort; }
