@@ -32,7 +32,7 @@ struct conf_job {
 	char *run_as;   /* or NULL */
 	char *snapshot; /* auto, btrfs, lvm_thin, lvm_thick, device,
 			   none */
-	char *tracker;  /* auto, scan, btrfs-send, btrfs-extents */
+	char *tracker;  /* auto, or the word of a tracker */
 	char *schedule; /* systemd-calendar-like, or NULL */
 	bool hold;      /* sqlite: BEGIN IMMEDIATE around the snapshot */
 	json_t *connection; /* object of strings and numbers, or NULL */

@@ -14,8 +14,8 @@ static const char *const engines[] = {
     "postgresql", "mariadb", "sqlite", "redis", "script", "files", NULL};
 static const char *const snapshots[] = {
     "auto", "btrfs", "lvm_thin", "lvm_thick", "device", "none", NULL};
-static const char *const trackers[] = {
-    "auto", "scan", "btrfs-send", "btrfs-extents", NULL};
+static const char *const trackers[] = {"auto", "scan", "btrfs-send",
+    "btrfs-extents", "lvm-thin", "lvm-exceptions", NULL};
 
 /* What each engine needs and what makes no sense with it. */
 enum need { NO, MAY, MUST };

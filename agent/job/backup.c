@@ -457,9 +457,11 @@ work(struct run *r, struct err *e)
 		return rc;
 	rc = copy_changes(r, e);
 	if (rc == 0)
-		rc = write_maps(r, e);
-	if (rc == 0)
 		rc = views_intact(r, e);
+	if (rc < 0)
+		return rc;
+	instant_read(r);
+	rc = write_maps(r, e);
 	if (rc == 0)
 		rc = commit(r, e);
 	if (rc == 0)
@@ -504,7 +506,7 @@ attempt(struct run *r, struct err *e)
 	struct err lost = ERR_NONE;
 
 	/* Behind a read error there is a better reason. */
-	if (rc == -EIO && views_intact(r, &lost) < 0)
+	if (rc == -EIO && views_intact(r, &lost) == -EIO)
 		rc = err_copy(e, &lost);
 	return rc < 0 ? state_explain(&r->state, e) : rc;
 }

@@ -75,14 +75,14 @@ ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 	struct tracker_pair pair = {v, anchor, r->snapshot};
 	const struct tracker_ops *t;
 	struct seek seek = {anchor, false};
-	int rc = snap_list(v, on_name, &seek, e);
+	int rc = tracker_pick(&t, r->job->tracker, v, e);
 
-	if (rc == 0 && !seek.found) {
+	if (rc == 0 && t->compares)
+		rc = snap_list(v, on_name, &seek, e);
+	if (rc == 0 && t->compares && !seek.found) {
 		everything(r, i, "the snapshot of the last backup is missing");
 		return 0;
 	}
-	if (rc == 0)
-		rc = tracker_pick(&t, r->job->tracker, v, e);
 	if (rc == 0)
 		rc = tracker_changed(t, &pair, &r->named[i], e);
 	if (rc < 0) {
@@ -104,19 +104,17 @@ ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 static void
 ask_second(struct run *r, const char *anchor)
 {
-	const char *other = strcmp(r->tracker, "btrfs-send") == 0
-				? "btrfs-extents"
-				: "btrfs-send";
-
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
 		struct tracker_pair pair = {v, anchor, r->snapshot};
 		const struct tracker_ops *t;
 		struct err e = ERR_NONE;
 
-		if (r->named[i].everything)
+		if (r->named[i].everything ||
+		    tracker_pick(&t, r->job->tracker, v, &e) < 0 ||
+		    t->second == NULL)
 			continue;
-		if (tracker_pick(&t, other, v, &e) < 0 ||
+		if (tracker_pick(&t, t->second, v, &e) < 0 ||
 		    tracker_changed(t, &pair, &r->second[i], &e) < 0)
 			log_notice("job %s: no second opinion: %s",
 			    r->job->name, e.text);

@@ -110,9 +110,40 @@ instant_take(struct run *r, struct err *e)
 	return 0;
 }
 
+/* Nothing of ours is open on the views any more: a device in use cannot be
+ * removed. */
+static void
+leave_views(struct run *r)
+{
+	sweep_leave(r->sweep);
+	tree_leave(&r->tree);
+}
+
+void
+instant_read(struct run *r)
+{
+	leave_views(r);
+	for (size_t i = 0; i < r->snapshots_made; i++) {
+		struct snap_volume *v = r->plan.volume[i].v;
+		const struct tracker_ops *t;
+		struct err e = ERR_NONE;
+
+		if ((v->ops->caps & SNAP_COSTLY) == 0 ||
+		    (tracker_pick(&t, r->job->tracker, v, &e) == 0 &&
+			t->compares))
+			continue;
+		err_clear(&e);
+		if (snap_remove(v, r->snapshot, &e) < 0)
+			log_warn("job %s: snapshot %s stays: %s; the next "
+				 "backup removes it",
+			    r->job->name, r->snapshot, e.text);
+	}
+}
+
 void
 instant_undo(struct run *r)
 {
+	leave_views(r);
 	for (size_t i = 0; i < r->snapshots_made; i++) {
 		struct err e = ERR_NONE;
 

@@ -67,6 +67,9 @@ void instant_snapshot_name(
 /* instant.c */
 int instant_take(struct run *r, struct err *e);
 void instant_undo(struct run *r); /* remove the new snapshots */
+/* They have been read: those that cost the writers go, unless the next backup
+ * is to be compared with them. */
+void instant_read(struct run *r);
 /* Remove this job's snapshots other than `keep` (NULL: none is kept). */
 void instant_reap(struct run *r, const char *keep);
 

@@ -66,15 +66,24 @@ sweep_new(
 }
 
 void
-sweep_free(struct sweep *s)
+sweep_leave(struct sweep *s)
 {
-	if (s == NULL)
+	if (s == NULL || s->reader == NULL)
 		return;
 	if (s->rf != NULL)
 		reader_close(s->rf);
 	for (unsigned i = 0; i < s->dones; i++)
 		reader_close(s->done[i]);
 	reader_free(s->reader);
+	s->rf = NULL;
+	s->dones = 0;
+	s->reader = NULL;
+}
+
+void
+sweep_free(struct sweep *s)
+{
+	sweep_leave(s);
 	free(s);
 }
 

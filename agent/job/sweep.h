@@ -26,7 +26,9 @@ struct sweep;
 
 int sweep_new(
     struct sweep **out, const struct tree *t, bool physical, struct err *e);
-void sweep_free(struct sweep *s); /* NULL is fine */
+/* Closes all that it reads; what it counted stays. NULL is fine for both. */
+void sweep_leave(struct sweep *s);
+void sweep_free(struct sweep *s);
 const char *sweep_notice(const struct sweep *s);
 uint64_t sweep_read_bytes(const struct sweep *s);
 

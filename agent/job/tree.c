@@ -579,16 +579,22 @@ tree_open(
 }
 
 void
-tree_close(struct tree *t)
+tree_leave(struct tree *t)
 {
-	for (size_t i = 0; i < t->files; i++)
-		free(t->file[i].rel);
-	free(t->file);
 	for (size_t i = 0; t->view && i < t->plan->volumes; i++)
 		if (t->view[i] >= 0)
 			close(t->view[i]);
 	free(t->view);
 	t->view = NULL;
+}
+
+void
+tree_close(struct tree *t)
+{
+	tree_leave(t);
+	for (size_t i = 0; i < t->files; i++)
+		free(t->file[i].rel);
+	free(t->file);
 	t->file = NULL;
 	t->files = 0;
 }

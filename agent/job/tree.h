@@ -49,6 +49,7 @@ struct tree {
 int tree_open(
     struct tree *t, const struct plan *p, const char *snapshot, struct err *e);
 int tree_walk(struct tree *t, struct err *e);
+void tree_leave(struct tree *t); /* closes the views; the list stays */
 void tree_close(struct tree *t);
 #define SCOPED_TREE __attribute__((cleanup(tree_close)))
 

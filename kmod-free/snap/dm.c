@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libdevmapper.h>
 #include <stdarg.h>
+#include <sys/sysmacros.h>
 
 #include "agent/core/mem.h"
 
@@ -48,6 +49,33 @@ task_run(struct dm_task *t, const char *uuid, const char *what, struct err *e)
 	    what, uuid);
 }
 
+/* Runs it, and sees that the device is there. */
+static int
+ask(struct dm_task *t, const char *uuid, const char *what, struct dm_info *info,
+    struct err *e)
+{
+	int rc = task_run(t, uuid, what, e);
+
+	if (rc == 0 && (!dm_task_get_info(t, info) || !info->exists))
+		rc =
+		    err_set(e, -ENOENT, "device-mapper has no device %s", uuid);
+	return rc;
+}
+
+int
+dm_device(const char *uuid, dev_t *out, struct err *e)
+{
+	SCOPED_TASK struct dm_task *t = NULL;
+	struct dm_info info;
+	int rc = task_new(&t, DM_DEVICE_INFO, uuid, e);
+
+	if (rc == 0)
+		rc = ask(t, uuid, "number", &info, e);
+	if (rc == 0)
+		*out = makedev(info.major, info.minor);
+	return rc;
+}
+
 int
 dm_status(const char *uuid, char **type, char **status, struct err *e)
 {
@@ -58,12 +86,9 @@ dm_status(const char *uuid, char **type, char **status, struct err *e)
 	int rc = task_new(&t, DM_DEVICE_STATUS, uuid, e);
 
 	if (rc == 0)
-		rc = task_run(t, uuid, "status", e);
+		rc = ask(t, uuid, "status", &info, e);
 	if (rc < 0)
 		return rc;
-	if (!dm_task_get_info(t, &info) || !info.exists)
-		return err_set(
-		    e, -ENOENT, "device-mapper has no device %s", uuid);
 	if (dm_get_next_target(t, NULL, &start, &len, &kind, &words) != NULL ||
 	    kind == NULL || words == NULL)
 		return err_set(e, -EIO,

@@ -6,11 +6,15 @@
 #ifndef NEAP_SNAP_DM_H
 #define NEAP_SNAP_DM_H
 
+#include <sys/types.h>
+
 #include "agent/core/err.h"
 
 /* Type and status words of a device with one target ("thin-pool",
  * "1 12/4161600 …"); gives both. -ENOENT: no such device. */
 int dm_status(const char *uuid, char **type, char **status, struct err *e);
+/* Its number. -ENOENT. */
+int dm_device(const char *uuid, dev_t *out, struct err *e);
 int dm_message(const char *uuid, const char *text, struct err *e);
 
 #endif

@@ -335,6 +335,23 @@ lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e)
 	return lvm_find(select, out, e);
 }
 
+/* "LVM-", the UUIDs of group and volume without their dashes, "-LAYER". */
+char *
+lvm_dm_uuid(const struct lvm_lv *l, const char *layer)
+{
+	char text[2 * LVM_UUID_MAX];
+	size_t n = 0;
+
+	for (const char *c = l->vg_uuid; *c != '\0'; c++)
+		if (*c != '-')
+			text[n++] = *c;
+	for (const char *c = l->uuid; *c != '\0'; c++)
+		if (*c != '-')
+			text[n++] = *c;
+	text[n] = '\0';
+	return mem_printf("LVM-%s-%s", text, layer);
+}
+
 int
 lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e)
 {

@@ -1,8 +1,8 @@
 /*
  * lvm2, through its own commands: what a logical volume is, and changes to it.
  * A command of lvm is never killed: one that dies between its metadata and the
- * kernel's tables leaves a volume group that a person has to mend. Internal to
- * kmod-free/snap. One thread's.
+ * kernel's tables leaves a volume group that a person has to mend. For the
+ * providers and the trackers of lvm. One thread's.
  */
 #ifndef NEAP_SNAP_LVM_H
 #define NEAP_SNAP_LVM_H
@@ -44,6 +44,8 @@ int lvm_find(const char *select, struct lvm_lv *out, struct err *e);
 /* The one behind a block device. -EOPNOTSUPP: it is no logical volume, or
  * there is no lvm2 here. */
 int lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e);
+/* What device-mapper calls a layer of it ("tpool", "cow"); gives. */
+char *lvm_dm_uuid(const struct lvm_lv *l, const char *layer);
 /* Bytes of a volume group that no volume has. */
 int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);
 

@@ -215,23 +215,6 @@ open_metadata(struct lvm_pool *p, const struct lvm_volume *v,
 	return p->metadata < 0 ? err_sys(e, errno, "open %s", path) : 0;
 }
 
-/* "LVM-", group and pool without their dashes, "-tpool". */
-static char *
-tpool_uuid(const struct lvm_lv *pool)
-{
-	char text[2 * LVM_UUID_MAX];
-	size_t n = 0;
-
-	for (const char *c = pool->vg_uuid; *c != '\0'; c++)
-		if (*c != '-')
-			text[n++] = *c;
-	for (const char *c = pool->uuid; *c != '\0'; c++)
-		if (*c != '-')
-			text[n++] = *c;
-	text[n] = '\0';
-	return mem_printf("LVM-%s-tpool", text);
-}
-
 int
 lvm_pool_hold(struct lvm_pool **out, const struct lvm_volume *v, struct err *e)
 {
@@ -246,7 +229,7 @@ lvm_pool_hold(struct lvm_pool **out, const struct lvm_volume *v, struct err *e)
 		return rc;
 	p = mem_new(sizeof *p);
 	p->lock = p->metadata = -1;
-	p->dm_uuid = tpool_uuid(&pool);
+	p->dm_uuid = lvm_dm_uuid(&pool, "tpool");
 	rc = open_note(p, pool.uuid, e);
 	if (rc == 0)
 		rc = open_metadata(p, v, pool.metadata_uuid, e);

@@ -2,7 +2,7 @@
  * The metadata of a thin pool, held still for as long as it is read. A pool has
  * one such reservation; while it is held, every change of the pool's metadata
  * takes new blocks, so it is held for seconds, and a process that dies with it
- * leaves it to the next one, which knows it by a note in /run. One that is not
+ * leaves it to the next one, which knows it by a note in /var/lib/neap/pools. One that is not
  * noted there is somebody else's and is not touched.
  */
 #ifndef NEAP_SNAP_LVM_POOL_H

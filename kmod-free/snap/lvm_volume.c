@@ -193,6 +193,31 @@ lvm_volume_snapshot(const struct lvm_volume *v, const char *snapshot,
 }
 
 static int
+one_of_pair(const struct lvm_volume *v, const char *name, struct lvm_lv *out,
+    struct err *e)
+{
+	int rc = lvm_volume_snapshot(v, name, out, e);
+
+	if (rc < 0)
+		return rc;
+	if (out->attr[0] != '\0' && out->attr[1] != 'w')
+		return 0;
+	return err_set(e, -ESTALE,
+	    "snapshot %s/%s is writable: what it shows "
+	    "may have changed",
+	    out->vg, out->name);
+}
+
+int
+lvm_volume_pair(const struct lvm_volume *v, const char *from, const char *to,
+    struct lvm_lv *a, struct lvm_lv *b, struct err *e)
+{
+	int rc = one_of_pair(v, from, a, e);
+
+	return rc < 0 ? rc : one_of_pair(v, to, b, e);
+}
+
+static int
 open_view(dev_t dev, struct err *e)
 {
 	int fd = open_device(dev, e), read_only = 0;

@@ -1,6 +1,6 @@
 /*
  * A mounted logical volume and its snapshots: what thin and thick ones have in
- * common. Internal to kmod-free/snap.
+ * common. For the providers and the trackers of lvm.
  *
  * In lvm a snapshot is named "NAME.abcdef": names are per volume group, so that
  * of two volumes of one group each needs its own; the six characters begin the
@@ -30,6 +30,12 @@ int lvm_volume_name(const struct lvm_volume *v, const char *snapshot,
  * has that name. */
 int lvm_volume_snapshot(const struct lvm_volume *v, const char *snapshot,
     struct lvm_lv *out, struct err *e);
+/*
+ * Two snapshots that a tracker is to compare: both are of this volume, of this
+ * segment type, and nobody may write to them. -ESTALE.
+ */
+int lvm_volume_pair(const struct lvm_volume *v, const char *from,
+    const char *to, struct lvm_lv *a, struct lvm_lv *b, struct err *e);
 /* Opens its device read-only, and makes it active first where it is not. */
 int lvm_volume_view(
     const struct lvm_volume *v, const struct lvm_lv *snapshot, struct err *e);

@@ -19,6 +19,8 @@ enum {
 	SNAP_ATOMIC = 1, /* the view is one instant */
 	SNAP_FILES = 2,  /* its root is a folder of files */
 	SNAP_IMAGE = 4,  /* the view is a block device or a file: one object */
+	SNAP_COSTLY =
+	    8, /* writers pay for each snapshot as long as it stands */
 };
 
 /*

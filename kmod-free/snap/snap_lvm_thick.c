@@ -3,7 +3,8 @@
  * Snapshots of a thick volume. What the writer overwrites is copied out first,
  * into space that is set aside when the snapshot is made: each write costs
  * several while it stands, and when the space is full the snapshot is gone. So
- * it is removed as soon as the backup has been made.
+ * it is removed as soon as it has been read, unless the job asked for the
+ * tracker that needs it, lvm-exceptions.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -142,7 +143,7 @@ thick_intact(struct snap_volume *base, const char *name, struct err *e)
 const struct snap_ops snap_lvm_thick = {
     .name = "lvm_thick",
     .summary = "snapshots of a thick logical volume, as an image",
-    .caps = SNAP_ATOMIC | SNAP_IMAGE,
+    .caps = SNAP_ATOMIC | SNAP_IMAGE | SNAP_COSTLY,
     .open = thick_open,
     .close = thick_close,
     .create = thick_create,

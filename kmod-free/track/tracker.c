@@ -12,9 +12,11 @@
 #define FILE_END_MAX (1ull << 63)
 
 /* btrfs-extents is not here: its cost follows the number of extents, not the
- * change; it is the second opinion. */
+ * change; it is the second opinion. Nor is lvm-exceptions: the snapshot that it
+ * needs makes each first write to a place several, for as long as it stands. */
 static const struct tracker_ops *const automatic[] = {
     &tracker_btrfs_send,
+    &tracker_lvm_thin,
     &tracker_scan,
 };
 

@@ -25,6 +25,9 @@ struct tracker_answer {
 struct tracker_ops {
 	const char *name; /* word of configuration and records */
 	const char *summary;
+	bool compares;      /* needs the last backup's snapshot to be held */
+	const char *second; /* another way of comparing, to be asked now and
+			       then too; NULL: there is none */
 	/* 0, or -EOPNOTSUPP with the reason. */
 	int (*probe)(struct snap_volume *v, struct err *e);
 	int (*changed)(const struct tracker_pair *p, struct tracker_answer *out,
@@ -40,7 +43,7 @@ int tracker_changed(const struct tracker_ops *t, const struct tracker_pair *p,
     struct tracker_answer *out, struct err *e);
 void tracker_answer_fini(struct tracker_answer *a);
 
-/* scan, btrfs-send, btrfs-extents; NULL-terminated */
+/* NULL-terminated */
 extern const struct tracker_ops *const tracker_all[];
 
 #endif

@@ -7,5 +7,7 @@ const struct tracker_ops *const tracker_all[] = {
     &tracker_scan,
     &tracker_btrfs_send,
     &tracker_btrfs_extents,
+    &tracker_lvm_thin,
+    &tracker_lvm_exceptions,
     NULL,
 };

@@ -7,5 +7,7 @@
 extern const struct tracker_ops tracker_scan;
 extern const struct tracker_ops tracker_btrfs_send;
 extern const struct tracker_ops tracker_btrfs_extents;
+extern const struct tracker_ops tracker_lvm_thin;
+extern const struct tracker_ops tracker_lvm_exceptions;
 
 #endif

@@ -298,7 +298,9 @@ extents_changed(
 
 const struct tracker_ops tracker_btrfs_extents = {
     .name = "btrfs-extents",
+    .second = "btrfs-send",
     .summary = "compares where the bytes of two btrfs snapshots lie on disk",
+    .compares = true,
     .probe = btrfs_pair_probe,
     .changed = extents_changed,
 };

@@ -401,7 +401,9 @@ send_changed(
 
 const struct tracker_ops tracker_btrfs_send = {
     .name = "btrfs-send",
+    .second = "btrfs-extents",
     .summary = "asks the kernel for the difference of two btrfs snapshots",
+    .compares = true,
     .probe = btrfs_pair_probe,
     .changed = send_changed,
 };

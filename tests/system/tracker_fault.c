@@ -116,6 +116,8 @@ faulty_changed(
 static const struct tracker_ops tracker_faulty = {
     .name = "btrfs-send",
     .summary = "lies",
+    .compares = true,
+    .second = "btrfs-extents",
     .probe = faulty_probe,
     .changed = faulty_changed,
 };

@@ -576,7 +576,7 @@ test_unknown_snapshot_and_tracker(void **state)
 	    "lvm_thick, device, none");
 	refused_with(JOB("    tracker: zfs\n"),
 	    "'zfs' is not a known tracker (there are: auto, scan, btrfs-send, "
-	    "btrfs-extents)");
+	    "btrfs-extents, lvm-thin, lvm-exceptions)");
 }
 
 static void

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Compares in which blocks of the pool the blocks of two held snapshots of a
+ * thin volume lie. The pool never writes a block that two devices share, and
+ * both snapshots are read-only: the same block means the same bytes. Read from
+ * the pool's own metadata, held still meanwhile; what both trees share is not
+ * read, so the cost follows the change.
+ *
+ * Blocks that only the older one maps were discarded: they read as zeros now,
+ * and are named.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/core/mem.h"
+#include "kmod-free/snap/lvm_pool.h"
+#include "kmod-free/snap/snap_all.h"
+#include "kmod-free/track/thin_meta.h"
+#include "kmod-free/track/tracker_all.h"
+
+static int
+thin_probe(struct snap_volume *v, struct err *e)
+{
+	if (v->ops == &snap_lvm_thin)
+		return 0;
+	return err_set(e, -EOPNOTSUPP,
+	    "it compares snapshots of thin volumes (snapshot: lvm_thin), and "
+	    "%s has those of %s",
+	    v->id, v->ops->name);
+}
+
+/*
+ * A volume above an external origin shows that where it has no block of its
+ * own, so what is unmapped is not zeros. lvm names that origin as it names the
+ * origin of a thin snapshot.
+ */
+static int
+check_origin(const struct lvm_volume *v, struct err *e)
+{
+	SCOPED_FREE char *select = NULL;
+	SCOPED_LVM_LV struct lvm_lv origin = {0};
+	int rc;
+
+	if (v->lv.origin_uuid[0] == '\0')
+		return 0;
+	select = mem_printf(
+	    "vg_uuid=%s && lv_uuid=%s", v->lv.vg_uuid, v->lv.origin_uuid);
+	rc = lvm_find(select, &origin, e);
+	if (rc < 0)
+		return rc;
+	if (strcmp(origin.segtype, "thin") == 0)
+		return 0;
+	return err_set(e, -ESTALE,
+	    "%s/%s lies above an external origin, %s, which the pool knows "
+	    "nothing of",
+	    v->lv.vg, v->lv.name, origin.name);
+}
+
+static int
+check_pair(const struct lvm_volume *v, const struct lvm_lv *a,
+    const struct lvm_lv *b, struct err *e)
+{
+	const struct lvm_lv *both[] = {a, b};
+
+	for (size_t i = 0; i < 2; i++)
+		if (strcmp(both[i]->segtype, "thin") != 0 ||
+		    strcmp(both[i]->pool, v->lv.pool) != 0 ||
+		    both[i]->thin_id < 0 ||
+		    both[i]->thin_id > THIN_META_DEVICE_MAX)
+			return err_set(e, -ESTALE,
+			    "snapshot %s/%s is not in pool %s", both[i]->vg,
+			    both[i]->name, v->lv.pool);
+	return check_origin(v, e);
+}
+
+struct answer {
+	struct extents *out;
+	uint64_t block_bytes, size; /* of the newer snapshot */
+};
+
+/* What lies behind the end of the newer one is not in the image. */
+static int
+on_differ(void *arg, enum thin_meta_side side, uint64_t first, uint64_t count,
+    struct err *e)
+{
+	struct answer *a = arg;
+	uint64_t blocks =
+	    a->size / a->block_bytes + (a->size % a->block_bytes != 0);
+	uint64_t from, end;
+
+	(void)side;
+	(void)e;
+	if (first >= blocks)
+		return 0;
+	if (count > blocks - first)
+		count = blocks - first;
+	from = first * a->block_bytes;
+	end = from + count * a->block_bytes;
+	extents_add(a->out, 0, from, (end < a->size ? end : a->size) - from);
+	return 0;
+}
+
+/* Of two sizes, what only one of them has. */
+static void
+compare_sizes(struct extents *out, uint64_t from, uint64_t to)
+{
+	if (to > from)
+		extents_add(out, 0, from, to - from);
+}
+
+static int
+compare(struct lvm_pool *pool, const struct lvm_lv *a, const struct lvm_lv *b,
+    struct extents *out, struct err *e)
+{
+	SCOPED_THIN_META struct thin_meta *m = NULL;
+	struct thin_meta_details from, to;
+	struct thin_meta_info info;
+	struct answer answer = {.out = out, .size = b->size};
+	int rc = thin_meta_open(&m, lvm_pool_metadata(pool), true, e);
+
+	if (rc < 0)
+		return rc;
+	thin_meta_info(m, &info);
+	answer.block_bytes = info.block_bytes;
+	if (info.needs_check)
+		return err_set(e, -ESTALE,
+		    "the pool's metadata needs a check (lvconvert --repair)");
+	rc = thin_meta_device(m, (uint32_t)a->thin_id, &from, e);
+	if (rc == 0)
+		rc = thin_meta_device(m, (uint32_t)b->thin_id, &to, e);
+	if (rc == 0 && (a->thin_id == b->thin_id || from.created > to.created))
+		rc = err_set(
+		    e, -ESTALE, "the first is not older than the second");
+	if (rc == 0)
+		rc = thin_meta_compare(m, (uint32_t)a->thin_id,
+		    (uint32_t)b->thin_id, on_differ, &answer, e);
+	if (rc == 0)
+		rc = thin_meta_check_held(m, e);
+	return rc;
+}
+
+static int
+thin_changed(
+    const struct tracker_pair *p, struct tracker_answer *out, struct err *e)
+{
+	const struct lvm_volume *v = (const struct lvm_volume *)p->volume;
+	SCOPED_LVM_LV struct lvm_lv a = {0}, b = {0};
+	struct lvm_pool *pool = NULL;
+	struct err later = ERR_NONE;
+	int rc = lvm_volume_pair(v, p->from, p->to, &a, &b, e);
+
+	if (rc == 0)
+		rc = check_pair(v, &a, &b, e);
+	if (rc == 0)
+		rc = lvm_pool_hold(&pool, v, e);
+	if (rc < 0)
+		return rc;
+	rc = compare(pool, &a, &b, &out->ranges, e);
+	compare_sizes(&out->ranges, a.size, b.size);
+	if (lvm_pool_release(pool, &later) < 0) {
+		err_copy(e, &later);
+		rc = err_wrap(e, "the pool's metadata is still held");
+	}
+	return rc;
+}
+
+const struct tracker_ops tracker_lvm_thin = {
+    .name = "lvm-thin",
+    .summary =
+	"compares where the blocks of two thin snapshots lie in the pool",
+    .compares = true,
+    .probe = thin_probe,
+    .changed = thin_changed,
+};
