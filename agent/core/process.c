@@ -311,17 +311,25 @@ reaped(struct process *p, int *status)
 int
 process_wait(struct process *p, int64_t deadline_ms, int *status, struct err *e)
 {
+	int rc;
+
 	*status = 127;
 	if (p->pid < 0)
 		return 0;
-	while (pump(p, deadline_ms) == 0)
-		continue;
-	while (!reaped(p, status)) {
+	do
+		rc = pump(p, deadline_ms);
+	while (rc == 0);
+	/* One that has ended just now may have said something that has not
+	 * been read: it is not reaped before all of that has been. */
+	while (rc != -ETIMEDOUT && !reaped(p, status)) {
 		if (clock_mono_ms() >= deadline_ms)
-			return err_set(e, -ETIMEDOUT,
-			    "process %d did not end in time", (int)p->pid);
-		usleep(2000);
+			rc = -ETIMEDOUT;
+		else
+			usleep(2000);
 	}
+	if (rc == -ETIMEDOUT)
+		return err_set(
+		    e, rc, "process %d did not end in time", (int)p->pid);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -268,6 +269,25 @@ test_wait_until_the_deadline(void **state)
 	assert_int_equal(kill(p.pid, 0), 0);
 }
 
+/* Ended, but not read: the next wait has it all. */
+static void
+test_what_ended_at_the_deadline_is_still_read(void **state)
+{
+	SCOPED_PROCESS struct process p = PROCESS_NONE;
+	struct err e = ERR_NONE;
+	siginfo_t si;
+	int status;
+
+	(void)state;
+	start(&p, "echo said; exit 5");
+	waitid(P_PID, (id_t)p.pid, &si, WEXITED | WNOWAIT);
+	assert_int_equal(
+	    process_wait(&p, clock_mono_ms() - 1, &status, &e), -ETIMEDOUT);
+	assert_int_equal(process_wait(&p, later(), &status, &e), 0);
+	assert_int_equal(status, 5);
+	said(&p, "said\n");
+}
+
 static void
 test_run_ends_what_takes_too_long(void **state)
 {
@@ -367,6 +387,7 @@ main(void)
 	    cmocka_unit_test(test_much_output_on_both_streams),
 	    cmocka_unit_test(test_output_has_a_limit),
 	    cmocka_unit_test(test_wait_until_the_deadline),
+	    cmocka_unit_test(test_what_ended_at_the_deadline_is_still_read),
 	    cmocka_unit_test(test_run_ends_what_takes_too_long),
 	    cmocka_unit_test(test_wait_does_not_wait_for_heirs_of_the_pipes),
 	    cmocka_unit_test(test_end_takes_the_whole_group),
