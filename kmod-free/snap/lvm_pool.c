@@ -196,20 +196,23 @@ reserve(struct lvm_pool *p, struct err *e)
 }
 
 static int
-open_metadata(struct lvm_pool *p, const struct lvm_volume *v,
-    const char *metadata_uuid, struct err *e)
+open_metadata(struct lvm_pool *p, const struct lvm_lv *pool, struct err *e)
 {
-	SCOPED_FREE char *select = mem_printf(
-	    "vg_uuid=%s && lv_uuid=%s", v->lv.vg_uuid, metadata_uuid);
-	SCOPED_LVM_LV struct lvm_lv l = {0};
+	struct lvm_lv metadata = {0};
+	SCOPED_FREE char *uuid = NULL;
 	SCOPED_FREE char *path = NULL;
-	int rc = lvm_find(select, &l, e);
+	dev_t dev;
+	int rc;
 
+	memcpy(metadata.vg_uuid, pool->vg_uuid, sizeof metadata.vg_uuid);
+	memcpy(metadata.uuid, pool->metadata_uuid, sizeof metadata.uuid);
+	uuid = lvm_dm_uuid(&metadata, "tmeta");
+	rc = dm_device(uuid, &dev, e);
+	if (rc == -ENOENT || rc == -ENXIO)
+		return err_set(e, -ESTALE, "the pool is not active");
 	if (rc < 0)
 		return rc;
-	if (l.dev == 0)
-		return err_set(e, -ESTALE, "the pool is not active");
-	path = mem_printf("/dev/dm-%u", minor(l.dev));
+	path = mem_printf("/dev/dm-%u", minor(dev));
 	/* Direct: what the kernel has written itself is not in the cache. */
 	p->metadata = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	return p->metadata < 0 ? err_sys(e, errno, "open %s", path) : 0;
@@ -232,7 +235,7 @@ lvm_pool_hold(struct lvm_pool **out, const struct lvm_volume *v, struct err *e)
 	p->dm_uuid = lvm_dm_uuid(&pool, "tpool");
 	rc = open_note(p, pool.uuid, e);
 	if (rc == 0)
-		rc = open_metadata(p, v, pool.metadata_uuid, e);
+		rc = open_metadata(p, &pool, e);
 	if (rc == 0)
 		rc = reserve(p, e);
 	if (rc == 0) {

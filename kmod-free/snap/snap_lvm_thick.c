@@ -79,18 +79,11 @@ thick_create(struct snap_volume *base, const char *name, struct err *e)
 	struct lvm_volume *v = (struct lvm_volume *)base;
 	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
 	SCOPED_FREE char *full = NULL, *size = NULL;
-	SCOPED_LVM_LV struct lvm_lv old = {0};
-	uint64_t space;
+	uint64_t space = 0;
 	int rc = lvm_volume_name(v, name, &full, e);
 
 	if (rc == 0)
-		rc = lvm_volume_snapshot(v, name, &old, e);
-	if (rc == 0)
-		return err_set(e, -EEXIST, "it exists already");
-	if (rc != -ENOENT)
-		return rc;
-	err_clear(e);
-	rc = choose_space(v, &space, e);
+		rc = choose_space(v, &space, e);
 	if (rc < 0)
 		return rc;
 	size = mem_printf("%llub", (unsigned long long)space);

@@ -79,18 +79,12 @@ thin_create(struct snap_volume *base, const char *name, struct err *e)
 	struct lvm_volume *v = (struct lvm_volume *)base;
 	SCOPED_FREE char *full = NULL;
 	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
-	SCOPED_LVM_LV struct lvm_lv old = {0};
 	int rc = lvm_volume_name(v, name, &full, e);
 
 	if (rc == 0)
 		rc = check_pool(v, e);
-	if (rc == 0)
-		rc = lvm_volume_snapshot(v, name, &old, e);
-	if (rc == 0)
-		return err_set(e, -EEXIST, "it exists already");
-	if (rc != -ENOENT)
+	if (rc < 0)
 		return rc;
-	err_clear(e);
 	{
 		/* Skipped when all of a group is made active: after a restart
 		 * only who needs its content makes it active. */
