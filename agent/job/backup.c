@@ -376,6 +376,16 @@ views_intact(const struct run *r, struct err *e)
 	return 0;
 }
 
+static int
+leave_views(struct run *r, struct err *e)
+{
+	int rc = views_intact(r, e);
+
+	if (rc == 0)
+		instant_read(r);
+	return rc;
+}
+
 /*
  * The commit. Before it, the update of the block map is on disk beside the old
  * one; after it, it takes its place, or the next run puts it there.
@@ -457,11 +467,9 @@ work(struct run *r, struct err *e)
 		return rc;
 	rc = copy_changes(r, e);
 	if (rc == 0)
-		rc = views_intact(r, e);
-	if (rc < 0)
-		return rc;
-	instant_read(r);
-	rc = write_maps(r, e);
+		rc = leave_views(r, e);
+	if (rc == 0)
+		rc = write_maps(r, e);
 	if (rc == 0)
 		rc = commit(r, e);
 	if (rc == 0)

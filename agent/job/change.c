@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/core/clock.h"
+#include "agent/core/jdoc.h"
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/job/run.h"
@@ -68,11 +69,26 @@ on_name(void *arg, const char *name)
 	return 0;
 }
 
+/* The size of a volume's image in the last backup; 0: it has none. */
+static uint64_t
+image_bytes(const struct run *r, const struct snap_volume *v)
+{
+	const json_t *evidence = json_object_get(r->parent_record, "evidence");
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (json_object_get(evidence, "volumes"), i, one)
+		if (strcmp(jdoc_str(one, "id", ""), v->id) == 0)
+			return (uint64_t)jdoc_int(
+			    json_object_get(one, "image"), "size", 0);
+	return 0;
+}
+
 static int
 ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 {
 	struct snap_volume *v = r->plan.volume[i].v;
-	struct tracker_pair pair = {v, anchor, r->snapshot};
+	struct tracker_pair pair = {v, anchor, r->snapshot, image_bytes(r, v)};
 	const struct tracker_ops *t;
 	struct seek seek = {anchor, false};
 	int rc = tracker_pick(&t, r->job->tracker, v, e);
@@ -106,7 +122,8 @@ ask_second(struct run *r, const char *anchor)
 {
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
-		struct tracker_pair pair = {v, anchor, r->snapshot};
+		struct tracker_pair pair = {
+		    v, anchor, r->snapshot, image_bytes(r, v)};
 		const struct tracker_ops *t;
 		struct err e = ERR_NONE;
 

@@ -113,7 +113,7 @@ instant_take(struct run *r, struct err *e)
 /* Nothing of ours is open on the views any more: a device in use cannot be
  * removed. */
 static void
-leave_views(struct run *r)
+close_views(struct run *r)
 {
 	sweep_leave(r->sweep);
 	tree_leave(&r->tree);
@@ -122,7 +122,7 @@ leave_views(struct run *r)
 void
 instant_read(struct run *r)
 {
-	leave_views(r);
+	close_views(r);
 	for (size_t i = 0; i < r->snapshots_made; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
 		const struct tracker_ops *t;
@@ -143,7 +143,7 @@ instant_read(struct run *r)
 void
 instant_undo(struct run *r)
 {
-	leave_views(r);
+	close_views(r);
 	for (size_t i = 0; i < r->snapshots_made; i++) {
 		struct err e = ERR_NONE;
 

@@ -20,7 +20,7 @@ struct lvm_lv {
 	char vg_uuid[LVM_UUID_MAX], uuid[LVM_UUID_MAX];
 	char *segtype; /* "thin", "linear", "striped", "raid1", … */
 	char *attr;    /* ten characters of lvs(8) */
-	uint64_t size; /* bytes */
+	uint64_t size; /* bytes; of a thick snapshot: of its space */
 	char *origin;  /* name; "" where it is no snapshot */
 	char origin_uuid[LVM_UUID_MAX];
 	char *pool;              /* thin: name; "" otherwise */

@@ -64,8 +64,10 @@ open_auto(struct snap_volume **out, const char *path, struct err *e)
 	err_set(e, -EOPNOTSUPP, "nothing here can take a snapshot of %s: %s",
 	    path, why);
 	return err_hint(e,
-	    "move the data onto a volume that can, or stop the database and "
-	    "set \"snapshot: none\" for a cold copy");
+	    "what would work: the data on a btrfs subvolume, or any file "
+	    "system on a logical volume, best a thin one (lvcreate --type "
+	    "thin); or stop the database and set \"snapshot: none\" for a "
+	    "cold copy");
 }
 
 /* A device as it is, is its content; its name in /dev holds nothing. */

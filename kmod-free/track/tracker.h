@@ -15,6 +15,8 @@
 struct tracker_pair {
 	struct snap_volume *volume;
 	const char *from, *to; /* names of the held snapshots */
+	uint64_t from_bytes;   /* SNAP_IMAGE: size of the older one, as its
+				  backup says; the newer one's view is open */
 };
 
 struct tracker_answer {

@@ -56,16 +56,19 @@ exceptions_changed(
 	SCOPED_FD int fd = -1;
 	int rc = lvm_volume_pair(v, p->from, p->to, &a, &b, e);
 
-	if (rc == 0 && a.size != b.size)
+	/* lvm's size of a thick snapshot is that of its space, and the kernel's
+	 * is that of the origin now: neither is what it was. */
+	if (rc == 0 && p->from_bytes != v->base.image.size)
 		rc = err_set(e, -ESTALE,
 		    "the volume was resized from %llu to %llu bytes",
-		    (unsigned long long)a.size, (unsigned long long)b.size);
+		    (unsigned long long)p->from_bytes,
+		    (unsigned long long)v->base.image.size);
 	if (rc < 0)
 		return rc;
 	fd = open_store(&a, e);
 	if (fd < 0)
 		return fd;
-	rc = cow_table_read(fd, b.size, &info, &out->ranges, e);
+	rc = cow_table_read(fd, p->from_bytes, &info, &out->ranges, e);
 	/* Only the kernel knows of an overflow that it could not write down,
 	 * so it is asked afterwards. */
 	return rc < 0 ? rc : snap_intact(p->volume, p->from, e);

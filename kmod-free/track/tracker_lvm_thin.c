@@ -100,7 +100,8 @@ on_differ(void *arg, enum thin_meta_side side, uint64_t first, uint64_t count,
 	return 0;
 }
 
-/* Of two sizes, what only one of them has. */
+/* What a volume grew by. Where it had been cut off before, it keeps its old
+ * blocks, mapped alike in both, and shows them again. */
 static void
 compare_sizes(struct extents *out, uint64_t from, uint64_t to)
 {

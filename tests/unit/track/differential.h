@@ -162,7 +162,7 @@ static inline int
 ask_one(struct snap_volume *v, const char *name, const char *from,
     const char *to, struct tracker_answer *out, struct err *e)
 {
-	struct tracker_pair p = {v, from, to};
+	struct tracker_pair p = {.volume = v, .from = from, .to = to};
 	const struct tracker_ops *t = NULL;
 	int rc;
 
