@@ -42,7 +42,7 @@ for kind in thin thick; do
     what="$kind: and is intact" status 0 ctl $driver "$dir" intact neap-a-1
     what="$kind: the origin did change" status 1 cmp -s "$tmp/one" "/dev/lab/$kind"
     what="$kind: no second one of that name" status 1 ctl $driver "$dir" create neap-a-1
-    like "$err" "*exists already*" "$kind: it says so"
+    like "$err" "*already exists*" "$kind: it says so"
     if [ $kind = thin ]; then # a thick one goes with its origin only
         lvchange -q -an "lab/$(lvs --noheadings -o lv_name --select 'lv_name=~^neap-a-1' lab | tr -d ' ')"
         ctl $driver "$dir" cat neap-a-1 >"$tmp/two"

@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What goes wrong with logical volumes, in whole backups: pools that are full,
+# metadata that somebody else holds or that a dead run held, snapshots that are
+# gone or overflown. Each is refused or read whole, says why, and leaves nothing.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/lib-lab.sh"
+lab 1500M
+need_cmd python3 flock
+need_built neap
+need_built neap-restore
+neap_tmp
+neap() { "$NEAP_BUILD/neap" -c "$tmp/neap.yaml" "$@"; }
+make_vg
+make_thin thin 200M --size 400M
+make_thick thick 160M
+put_fs ext4 thin "$tmp/thin"
+put_fs ext4 thick "$tmp/thick"
+cat >"$tmp/neap.yaml" <<YAML
+state_dir: $tmp/state
+repository: {url: $tmp/repo, encryption: none}
+jobs:
+  thin: {engine: files, path: $tmp/thin}
+  thick: {engine: files, path: $tmp/thick}
+  kept: {engine: files, path: $tmp/thick, tracker: lvm-exceptions}
+YAML
+status 0 neap init
+noise() { head -c "$2" /dev/urandom >"$1" && sync -f "$1"; }
+names() { lvs --noheadings -a -o lv_name lab | sort; }
+held() { dmsetup status lab-pool-tpool | awk '{print $7}'; }
+noise "$tmp/thin/a" 5000000
+noise "$tmp/thick/a" 5000000
+what="thin: the first" status 0 neap -q backup thin
+why() { json everything_why <<<"$out"; }
+
+# ---- the pool's metadata ----
+dmsetup message lab-pool-tpool 0 reserve_metadata_snap
+theirs=$(held)
+noise "$tmp/thin/b" 1000000
+what="held by somebody else: a backup all the same" status 0 neap --json backup thin
+like "$(why)" "*somebody else holds a metadata snapshot*" "held by somebody else: all is read, and why"
+is "$(held)" "$theirs" "held by somebody else: it stays theirs"
+note=/var/lib/neap/pools/$(lvs --noheadings -o lv_uuid lab/pool | tr -d ' ')
+echo "$theirs" >"$note"
+what="held by a dead run of ours" status 0 neap --json backup thin
+is "$(json tracker <<<"$out") $(why) $(json wrong_blocks <<<"$out")" "lvm-thin None 0" "held by a dead run of ours: it is let go, and the tracker answers"
+is "$(held)" - "and nothing is held now"
+exec 8>>"$note"
+flock 8
+what="another process has the lock" status 0 neap --json backup thin
+like "$(why)" "*another process of neap reads*" "another process has the lock: all is read, and why"
+exec 8>&-
+is "$(held)" - "and nothing is held"
+
+# ---- snapshots that are gone ----
+lvremove -q -f -y lab/"$(lvs --noheadings -o lv_name lab | tr -d ' ' | grep ^neap-thin-)" >/dev/null
+what="the last snapshot is gone" status 0 neap --json backup thin
+like "$(why)" "*snapshot of the last backup is missing*" "the last snapshot is gone: all is read, and why"
+last=$(lvs --noheadings -o lv_name lab | tr -d ' ' | grep ^neap-thin-)
+lvchange -q -p rw "lab/$last" >/dev/null
+what="the last snapshot was made writable" status 0 neap --json backup thin
+like "$(why)" "*is writable*" "the last snapshot was made writable: all is read, and why"
+is "$(volumes | grep -c ' neap-\|^ *neap-')" 1 "one snapshot is held, the last backup's"
+
+# ---- thick ----
+what="thick: the first, kept" status 0 neap -q backup kept
+noise "$tmp/thick/a" 90000000
+what="thick: the kept snapshot overflowed" status 0 neap --json backup kept
+like "$(why)" "*the snapshot is invalid*" "thick: the kept snapshot overflowed: all is read, and why"
+before=$(names)
+(while :; do dd if=/dev/urandom of="$tmp/thick/a" bs=1M count=85 conv=notrunc,fsync status=none; done) &
+writer=$!
+what="thick: overflow while it is read" status 1 neap -q backup thick
+kill $writer
+wait $writer 2>/dev/null
+like "$err" "*was lost: more was overwritten*" "thick: overflow while it is read: by name"
+is "$(names)" "$before" "thick: the overflown snapshot is removed"
+what="thick: there is no backup" status 0 neap --json list thick
+is "$out" "[]" "thick: the list is empty"
+
+# ---- a pool nearly full ----
+used=$(lvs --noheadings -o data_percent lab/pool | cut -d. -f1)
+lvcreate -q -y --type thin --thinpool pool --virtualsize 400M -n other lab >/dev/null 2>&1
+dd if=/dev/urandom of=/dev/lab/other bs=1M count=$((4 * (93 - used))) status=none
+before=$(volumes)
+what="the pool is nearly full" status 3 neap backup thin
+like "$err" "*pool lab/pool is nearly full*lvextend*" "the pool is nearly full: with the way out"
+is "$(volumes)" "$before" "the pool is nearly full: nothing is made or lost"
+lvremove -q -f -y lab/other >/dev/null
+fstrim "$tmp/thin"
+what="with room again it goes on" status 0 neap --json backup thin
+is "$(json tracker <<<"$out")" lvm-thin "with room again it goes on where it was"
+done_testing
