@@ -167,7 +167,7 @@ $(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
 # Programs of the shell tests alone, never installed. neap-faulty is neap with
 # a tracker that lies: its array of trackers stands in front of the library's.
 test_programs := $(B)/neap-faulty $(B)/random-ops $(B)/neap-scale $(B)/snap-ctl \
-	$(B)/thin-live
+	$(B)/thin-live $(B)/thin-compare $(B)/thin-make
 test-programs: $(test_programs)
 $(B)/neap-faulty: $(B)/obj/tests/system/tracker_fault.o \
 	$(call obj,$(call src,agent)) $(call lib,job $(uses_job))
@@ -180,6 +180,16 @@ $(B)/random-ops: $(B)/obj/tests/system/random_ops.o $(call lib,core)
 $(B)/snap-ctl: $(B)/obj/tests/lab/snap_ctl.o $(call lib,snap core)
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(call ext_of,snap core))
+
+$(B)/thin-compare: $(B)/obj/tests/bench/thin_compare.o \
+	$(call lib,track $(uses_track))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,track $(uses_track)))
+
+$(B)/thin-make: $(B)/obj/tests/bench/thin_make.o \
+	$(call lib,track $(uses_track))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,track $(uses_track)))
 
 $(B)/thin-live: $(B)/obj/tests/lab/thin_live.o \
 	$(call lib,track $(uses_track))

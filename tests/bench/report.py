@@ -196,6 +196,38 @@ class Report:
                  "mount's start to the answer of the first query.")
         self.each_kind("boot", [wall, ("scratch", "scratch", megabytes)])
 
+    def thin(self):
+        rows = [r for r in self.r.select(line="thin") if "error" not in r]
+        if not rows:
+            return
+        when = self.about.get("thin", self.about)
+        self.say("## What differs between two snapshots of a thin volume",
+                 f"A pool's metadata with {rows[0]['mappings']:,} mappings in "
+                 f"each of two devices, {rows[0]['changes']:,} of them changed. "
+                 "*Shared* is what the kernel leaves: the trees share what has "
+                 "not changed, and neap reads the rest only. *Restored* was "
+                 "made by thin_restore, which shares nothing: neap has to read "
+                 f"both trees, too. Cold caches; {when['when']}, commit "
+                 f"{when['commit']}.")
+        cells = []
+        for kind in ("shared", "restored"):
+            want = {"line": "thin", "data": kind}
+
+            def m(peer, figure):
+                return self.r.median(figure, peer=peer, **want)
+            for peer in ("neap", "thin_delta"):
+                blocks = m(peer, "blocks")
+                cells.append([
+                    f"{kind}: {peer}", seconds(m(peer, "wall")),
+                    mebibytes(m(peer, "rss")), megabytes(m(peer, "read")),
+                    "" if blocks is None else f"{blocks:,.0f}",
+                    factor(m("neap", "wall"), m(peer, "wall")),
+                    factor(m("neap", "rss"), m(peer, "rss")),
+                    str(len(self.r.select(peer=peer, **want)))])
+        self.out += table(["reader", "time", "peak memory", "read from disk",
+                           "blocks named", "time, neap / it",
+                           "memory, neap / it", "runs"], cells)
+
     def scan(self, data):
         rows = []
         limit = None
@@ -308,6 +340,7 @@ class Report:
         self.say("The raw figures of each run: "
                  "[benchmarks/results.json](benchmarks/results.json).")
         self.lines()
+        self.thin()
         self.plots()
         self.say(HOW.strip())
         return "\n".join(self.out).rstrip() + "\n"
