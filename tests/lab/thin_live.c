@@ -113,13 +113,13 @@ message(const char *fmt, int a, int b)
 	char text[64];
 
 	snprintf(text, sizeof text, fmt, a, b);
-	dm(DM_DEVICE_TARGET_MSG, "pool", NULL, 0, text);
+	dm(DM_DEVICE_TARGET_MSG, "neap-pool", NULL, 0, text);
 }
 
 static void
 thin(int type, const char *name, int id, unsigned blocks)
 {
-	struct dm_info pool = info_of("pool");
+	struct dm_info pool = info_of("neap-pool");
 	char table[64];
 
 	snprintf(table, sizeof table, "%u:%u %d", pool.major, pool.minor, id);
@@ -174,9 +174,9 @@ resize(struct live *l)
 	unsigned was = l->blocks;
 
 	l->blocks = SMALL + any(l, LARGE - SMALL + 1);
-	thin(DM_DEVICE_RELOAD, "volume", l->id, l->blocks);
-	dm(DM_DEVICE_SUSPEND, "volume", NULL, 0, "");
-	dm(DM_DEVICE_RESUME, "volume", NULL, 0, "");
+	thin(DM_DEVICE_RELOAD, "neap-volume", l->id, l->blocks);
+	dm(DM_DEVICE_SUSPEND, "neap-volume", NULL, 0, "");
+	dm(DM_DEVICE_RESUME, "neap-volume", NULL, 0, "");
 	touch(l, was < l->blocks ? was : l->blocks,
 	    was < l->blocks ? l->blocks - was : was - l->blocks);
 }
@@ -188,12 +188,12 @@ fork_off(struct live *l)
 	int old = l->id;
 
 	close(l->fd);
-	dm(DM_DEVICE_REMOVE, "volume", NULL, 0, "");
+	dm(DM_DEVICE_REMOVE, "neap-volume", NULL, 0, "");
 	l->id = l->next++;
 	message("create_snap %d %d", l->id, old);
 	message("delete %d", old, 0);
-	thin(DM_DEVICE_CREATE, "volume", l->id, l->blocks);
-	l->fd = open_dm("volume", O_RDWR);
+	thin(DM_DEVICE_CREATE, "neap-volume", l->id, l->blocks);
+	l->fd = open_dm("neap-volume", O_RDWR);
 }
 
 static void
@@ -218,9 +218,9 @@ snapshot(struct live *l)
 {
 	int id = l->next++;
 
-	dm(DM_DEVICE_SUSPEND, "volume", NULL, 0, "");
+	dm(DM_DEVICE_SUSPEND, "neap-volume", NULL, 0, "");
 	message("create_snap %d %d", id, l->id);
-	dm(DM_DEVICE_RESUME, "volume", NULL, 0, "");
+	dm(DM_DEVICE_RESUME, "neap-volume", NULL, 0, "");
 	return id;
 }
 
@@ -308,15 +308,15 @@ read_all(struct live *l, int id, unsigned blocks, unsigned char *to)
 	int fd;
 
 	memset(to, 0, (size_t)LARGE * BLOCK);
-	thin(DM_DEVICE_CREATE, "look", id, blocks);
-	fd = open_dm("look", O_RDONLY);
+	thin(DM_DEVICE_CREATE, "neap-look", id, blocks);
+	fd = open_dm("neap-look", O_RDONLY);
 	for (unsigned i = 0; i < blocks; i++)
 		if (pread(fd, l->buf, BLOCK, (off_t)i * BLOCK) != BLOCK)
 			bail("read block %u of %d", i, id);
 		else
 			memcpy(to + (size_t)i * BLOCK, l->buf, BLOCK);
 	close(fd);
-	dm(DM_DEVICE_REMOVE, "look", NULL, 0, "");
+	dm(DM_DEVICE_REMOVE, "neap-look", NULL, 0, "");
 }
 
 static const char *
@@ -387,15 +387,15 @@ main(int argc, char **argv)
 	dm_udev_set_sync_support(0);
 	snprintf(table, sizeof table, "%s %s %u 0", argv[1], argv[2],
 	    BLOCK / SECTOR);
-	dm(DM_DEVICE_CREATE, "pool", "thin-pool", 2000ull * (BLOCK / SECTOR),
-	    table);
+	dm(DM_DEVICE_CREATE, "neap-pool", "thin-pool",
+	    2000ull * (BLOCK / SECTOR), table);
 	message("create_thin %d", l.id, 0);
-	thin(DM_DEVICE_CREATE, "volume", l.id, l.blocks);
-	l.fd = open_dm("volume", O_RDWR);
+	thin(DM_DEVICE_CREATE, "neap-volume", l.id, l.blocks);
+	l.fd = open_dm("neap-volume", O_RDWR);
 	wrong = rounds(&l, (int)strtol(argv[3], NULL, 10), &at);
 	close(l.fd);
-	dm(DM_DEVICE_REMOVE, "volume", NULL, 0, "");
-	dm(DM_DEVICE_REMOVE, "pool", NULL, 0, "");
+	dm(DM_DEVICE_REMOVE, "neap-volume", NULL, 0, "");
+	dm(DM_DEVICE_REMOVE, "neap-pool", NULL, 0, "");
 	free(l.buf);
 	if (wrong != NULL)
 		printf("# round %d of seed %s: %s\n", at - 1, argv[4], wrong);
