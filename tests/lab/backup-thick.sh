@@ -33,7 +33,7 @@ for n in 1 2 3; do
     backup scanned
     is "$tracker" scan "scanned: by scan"
     is "$(snapshots | grep -o neap-scanned)" "" "scanned: no snapshot is kept"
-    [ $n = 1 ] || what="scanned: its check boots it" status 0 restore check scanned/latest
+    prove scanned $n 3
 done
 n=1
 backup thick

@@ -8,6 +8,8 @@
 #   load, kill $load          a slow pgbench on it
 #   backup JOB                sets $tracker $wrong $read $logical $why
 #   tracked JOB TRACKER       it was, and read little
+#   prove JOB N LAST          its check boots the engine; by default of the LAST only,
+#                             with LAB_CHECKS=all of each
 #   same_as_device JOB        what is extracted is the snapshot that is held
 neap() { "$NEAP_BUILD/neap" -q -c "$tmp/neap.yaml" "$@"; }
 restore() { "$NEAP_BUILD/neap-restore" -q -c "$tmp/neap.yaml" "$@"; }
@@ -64,4 +66,8 @@ same_as_device() { # JOB
     status 0 restore extract "$1/latest" "$tmp/out" --path /neap-images
     what="$1: backup $n is its snapshot, byte for byte" ok cmp "$tmp/out/neap-images/"*.img "$(device_of "$1")"
     rm -r "$tmp/out"
+}
+prove() { # JOB N LAST
+    [ "$2" = "$3" ] || [ "${LAB_CHECKS:-}" = all ] || return 0
+    what="$1: the check of backup $2 boots it" status 0 restore check "$1/latest"
 }

@@ -37,7 +37,8 @@ lab() {
     exec "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 850 \
         "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_BUILD="$NEAP_BUILD" \
         NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C TRACK_SEED="${TRACK_SEED:-}" \
-        TRACK_ROUNDS="${TRACK_ROUNDS:-}" bash "$0"
+        TRACK_ROUNDS="${TRACK_ROUNDS:-}" LAB_CHECKS="${LAB_CHECKS:-}" \
+        bash "$0"
 }
 
 make_vg() {
