@@ -17,7 +17,7 @@ neap_tmp
 neap() { "$NEAP_BUILD/neap" -q -c "$tmp/neap.yaml" "$@"; }
 restore() { "$NEAP_BUILD/neap-restore" -q -c "$tmp/neap.yaml" "$@"; }
 field() { # KEY of the JSON in $out
-    echo "$out" | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+    echo "$out" | json "$1"
 }
 loop() { # FILE; the device's path in $dev
     dev=$(losetup --find --show "$1") || return 1
@@ -145,13 +145,13 @@ what="--delta: writes what differs ($(field written_bytes))" ok [ "$(field writt
 rm -rf "$tmp/out"
 
 # An independent reader comes to the same.
-if python3 -c 'import xxhash, zstandard, cryptography' 2>/dev/null; then
-    status 0 python3 "$NEAP_TOP/tests/reader/read_backup.py" "$tmp/repo" \
+if /usr/bin/python3 -c 'import xxhash, zstandard, cryptography' 2>/dev/null; then
+    status 0 /usr/bin/python3 "$NEAP_TOP/tests/reader/read_backup.py" "$tmp/repo" \
         --key "$tmp/recovery.key" extract "${backup[noise.2]}" "$tmp/out"
     what="the second reader: the image is the device" \
         ok cmp "$tmp/was/noise.2" "$tmp/out/neap-images/$(name noise).img"
     rm -rf "$tmp/out"
-    status 0 python3 "$NEAP_TOP/tests/reader/read_backup.py" "$tmp/repo" \
+    status 0 /usr/bin/python3 "$NEAP_TOP/tests/reader/read_backup.py" "$tmp/repo" \
         --key "$tmp/recovery.key" verify
 else
     what="the second reader" skip "needs python3-xxhash, -zstandard, -cryptography"
