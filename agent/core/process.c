@@ -70,7 +70,7 @@ static void __attribute__((noreturn)) child(const struct process_how *how,
 	setpgid(0, 0);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err_fd, 2) < 0)
 		goto fail;
-	signal(SIGPIPE, SIG_DFL);
+	signal(SIGPIPE, how->outlives_us ? SIG_IGN : SIG_DFL);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);

@@ -33,6 +33,8 @@ struct process_how {
 	const char *cwd;            /* or NULL */
 	/* SIGKILL to the child when the parent thread dies. */
 	int die_with_parent;
+	/* It goes on when nobody reads what it says any more. */
+	int outlives_us;
 };
 
 int process_start(

@@ -47,7 +47,7 @@ find_command(const char *command)
 	return NULL;
 }
 
-/* Left to itself: its own session goes on, and init reaps it. */
+/* Left to itself: its own process group goes on, and init reaps it. */
 static int
 leave_alone(struct process *p, const char *command, struct err *e)
 {
@@ -70,8 +70,11 @@ run(struct process *p, const char *command, const char *const *args,
 	    "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1", NULL};
 	SCOPED_FREE char *path = find_command(command);
 	const char *argv[ARGS_MAX + 2] = {path};
-	struct process_how how = {
-	    .argv = argv, .env_add = env, .uid = (uid_t)-1, .gid = (gid_t)-1};
+	struct process_how how = {.argv = argv,
+	    .env_add = env,
+	    .uid = (uid_t)-1,
+	    .gid = (gid_t)-1,
+	    .outlives_us = true};
 	int status, rc;
 	size_t n = 1;
 

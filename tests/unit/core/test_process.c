@@ -269,6 +269,37 @@ test_wait_until_the_deadline(void **state)
 	assert_int_equal(kill(p.pid, 0), 0);
 }
 
+/* As a command of lvm must: it is not killed by what it says. */
+static void
+test_one_that_outlives_us_is_not_ended_by_its_output(void **state)
+{
+	char dir[] = "/tmp/neap-process-XXXXXX";
+	SCOPED_FREE char *made = NULL;
+	SCOPED_FREE char *script = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	made = mem_printf("%s/made", dir);
+	script = mem_printf("sleep 0.2; echo one; echo two; mkdir %s", made);
+	for (int outlives = 0; outlives < 2; outlives++) {
+		const char *argv[] = {"/bin/sh", "-c", script, NULL};
+		struct process_how how = {
+		    .argv = argv, .uid = (uid_t)-1, .outlives_us = outlives};
+		struct process p = PROCESS_NONE;
+		struct err e = ERR_NONE;
+		pid_t pid;
+
+		assert_int_equal(process_start(&p, &how, &e), 0);
+		pid = p.pid;
+		p.pid = -1; /* left to itself */
+		process_fini(&p);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		assert_int_equal(access(made, F_OK), outlives ? 0 : -1);
+	}
+	rmdir(made);
+	rmdir(dir);
+}
+
 /* Ended, but not read: the next wait has it all. */
 static void
 test_what_ended_at_the_deadline_is_still_read(void **state)
@@ -387,6 +418,8 @@ main(void)
 	    cmocka_unit_test(test_much_output_on_both_streams),
 	    cmocka_unit_test(test_output_has_a_limit),
 	    cmocka_unit_test(test_wait_until_the_deadline),
+	    cmocka_unit_test(
+		test_one_that_outlives_us_is_not_ended_by_its_output),
 	    cmocka_unit_test(test_what_ended_at_the_deadline_is_still_read),
 	    cmocka_unit_test(test_run_ends_what_takes_too_long),
 	    cmocka_unit_test(test_wait_does_not_wait_for_heirs_of_the_pipes),
