@@ -110,6 +110,19 @@ instant_take(struct run *r, struct err *e)
 	return 0;
 }
 
+static void
+drop(const struct run *r, size_t volume, const char *name)
+{
+	struct err e = ERR_NONE;
+
+	if (snap_remove(r->plan.volume[volume].v, name, &e) < 0)
+		log_warn("job %s: snapshot %s stays: %s; the next backup "
+			 "removes it",
+		    r->job->name, name, e.text);
+	else
+		log_debug("removed snapshot %s", name);
+}
+
 /* Nothing of ours is open on the views any more: a device in use cannot be
  * removed. */
 static void
@@ -132,11 +145,7 @@ instant_read(struct run *r)
 		    (tracker_pick(&t, r->job->tracker, v, &e) == 0 &&
 			t->compares))
 			continue;
-		err_clear(&e);
-		if (snap_remove(v, r->snapshot, &e) < 0)
-			log_warn("job %s: snapshot %s stays: %s; the next "
-				 "backup removes it",
-			    r->job->name, r->snapshot, e.text);
+		drop(r, i, r->snapshot);
 	}
 }
 
@@ -144,14 +153,8 @@ void
 instant_undo(struct run *r)
 {
 	close_views(r);
-	for (size_t i = 0; i < r->snapshots_made; i++) {
-		struct err e = ERR_NONE;
-
-		if (snap_remove(r->plan.volume[i].v, r->snapshot, &e) < 0)
-			log_warn("job %s: snapshot %s stays: %s; the next "
-				 "backup removes it",
-			    r->job->name, r->snapshot, e.text);
-	}
+	for (size_t i = 0; i < r->snapshots_made; i++)
+		drop(r, i, r->snapshot);
 	r->snapshots_made = 0;
 }
 
@@ -192,11 +195,7 @@ instant_reap(struct run *r, const char *keep)
 		if (snap_list(r->plan.volume[i].v, on_snapshot, &p, &e) < 0)
 			log_warn("job %s: %s", r->job->name, e.text);
 		for (size_t k = 0; k < p.n; k++) {
-			if (snap_remove(r->plan.volume[i].v, p.name[k], &e) < 0)
-				log_warn("job %s: snapshot %s stays: %s",
-				    r->job->name, p.name[k], e.text);
-			else
-				log_debug("removed snapshot %s", p.name[k]);
+			drop(r, i, p.name[k]);
 			free(p.name[k]);
 		}
 		free(p.name);

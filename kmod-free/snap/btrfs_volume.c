@@ -14,9 +14,9 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/btrfs_place.h"
 #include "kmod-free/snap/detached.h"
-#include "agent/core/mounts.h"
 
 void
 btrfs_volume_close(struct btrfs_volume *v)

@@ -2,6 +2,7 @@
 #include "kmod-free/snap/dm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libdevmapper.h>
 #include <stdarg.h>
 #include <sys/sysmacros.h>
@@ -74,6 +75,15 @@ dm_device(const char *uuid, dev_t *out, struct err *e)
 	if (rc == 0)
 		*out = makedev(info.major, info.minor);
 	return rc;
+}
+
+int
+dm_open(dev_t dev, int flags, struct err *e)
+{
+	SCOPED_FREE char *path = mem_printf("/dev/dm-%u", minor(dev));
+	int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+
+	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
 }
 
 int

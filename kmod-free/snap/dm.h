@@ -15,6 +15,9 @@
 int dm_status(const char *uuid, char **type, char **status, struct err *e);
 /* Its number. -ENOENT. */
 int dm_device(const char *uuid, dev_t *out, struct err *e);
+/* Opens a device of this number for reading, with these flags besides. Without
+ * udev it has no other name. */
+int dm_open(dev_t dev, int flags, struct err *e);
 int dm_message(const char *uuid, const char *text, struct err *e);
 
 #endif

@@ -15,6 +15,10 @@
 
 #define LVM_UUID_MAX 40 /* "4yFDGL-zi0R-…", 38 characters */
 
+/* Of a pool's metadata. Less than of its data: a snapshot, and more so one of
+ * the metadata itself, makes whole trees be copied. */
+#define LVM_METADATA_FULL_PERCENT 80
+
 struct lvm_lv {
 	char *vg, *name;
 	char vg_uuid[LVM_UUID_MAX], uuid[LVM_UUID_MAX];

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "agent/core/fs.h"
@@ -18,7 +17,6 @@
 /* Of the host, whatever jobs and configurations there are; and kept over a
  * restart, as reservations are. */
 #define NOTES "/var/lib/neap/pools"
-#define METADATA_FULL_PERCENT 80
 
 struct lvm_pool {
 	char *dm_uuid; /* of the "-tpool" device, which takes messages */
@@ -175,7 +173,7 @@ reserve(struct lvm_pool *p, struct err *e)
 		rc = settle_old(p, &s, e);
 	if (rc < 0)
 		return rc;
-	if (s.used >= s.all / 100 * METADATA_FULL_PERCENT)
+	if (s.used >= s.all / 100 * LVM_METADATA_FULL_PERCENT)
 		return err_set(e, -ESTALE,
 		    "the pool's metadata is nearly full (%llu of %llu blocks): "
 		    "a snapshot of it could fill it",
@@ -200,7 +198,6 @@ open_metadata(struct lvm_pool *p, const struct lvm_lv *pool, struct err *e)
 {
 	struct lvm_lv metadata = {0};
 	SCOPED_FREE char *uuid = NULL;
-	SCOPED_FREE char *path = NULL;
 	dev_t dev;
 	int rc;
 
@@ -212,10 +209,9 @@ open_metadata(struct lvm_pool *p, const struct lvm_lv *pool, struct err *e)
 		return err_set(e, -ESTALE, "the pool is not active");
 	if (rc < 0)
 		return rc;
-	path = mem_printf("/dev/dm-%u", minor(dev));
 	/* Direct: what the kernel has written itself is not in the cache. */
-	p->metadata = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	return p->metadata < 0 ? err_sys(e, errno, "open %s", path) : 0;
+	p->metadata = dm_open(dev, O_DIRECT, e);
+	return p->metadata < 0 ? p->metadata : 0;
 }
 
 int

@@ -14,8 +14,9 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
-#include "kmod-free/snap/image.h"
 #include "agent/core/mounts.h"
+#include "kmod-free/snap/dm.h"
+#include "kmod-free/snap/image.h"
 
 #define NAME_MAX_LVM 127u /* NAME_LEN of lvm2, with its end */
 #define MARK 6u           /* characters of the origin's UUID: before its dash */
@@ -84,20 +85,10 @@ find_volume(struct lvm_volume *v, const char *path,
 	return 0;
 }
 
-/* Without udev only this name is sure to be there. */
-static int
-open_device(dev_t dev, struct err *e)
-{
-	SCOPED_FREE char *path = mem_printf("/dev/dm-%u", minor(dev));
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
-}
-
 static int
 describe(struct lvm_volume *v, struct err *e)
 {
-	SCOPED_FD int fd = open_device(v->lv.dev, e);
+	SCOPED_FD int fd = dm_open(v->lv.dev, 0, e);
 
 	if (fd < 0)
 		return fd;
@@ -220,7 +211,7 @@ lvm_volume_pair(const struct lvm_volume *v, const char *from, const char *to,
 static int
 open_view(dev_t dev, struct err *e)
 {
-	int fd = open_device(dev, e), read_only = 0;
+	int fd = dm_open(dev, 0, e), read_only = 0;
 
 	if (fd < 0 || (ioctl(fd, BLKROGET, &read_only) == 0 && read_only))
 		return fd;
@@ -262,41 +253,34 @@ lvm_volume_view(
 	return open_view(now.dev, e);
 }
 
-struct names {
+struct listing {
 	const struct lvm_volume *volume;
-	char **v;
-	size_t n, cap;
+	snap_list_fn *fn;
+	void *arg;
+	char last[NAME_MAX_LVM]; /* snapshot */
 };
-
-static void
-names_fini(struct names *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->v[i]);
-	free(l->v);
-}
 
 static int
 on_volume(void *arg, const struct lvm_lv *l, struct err *e)
 {
-	struct names *all = arg;
+	struct listing *all = arg;
 	size_t n = strlen(l->name);
+	char name[NAME_MAX_LVM];
 
 	(void)e;
-	if (n <= MARK + 1 || l->name[n - MARK - 1] != '.' ||
+	if (n <= MARK + 1 || n >= sizeof name || l->name[n - MARK - 1] != '.' ||
 	    strncmp(l->name + n - MARK, all->volume->lv.uuid, MARK) != 0)
 		return 0;
+	snprintf(name, sizeof name, "%.*s", (int)(n - MARK - 1), l->name);
 	/* A snapshot in several segments comes several times. */
-	if (all->n > 0 &&
-	    strncmp(all->v[all->n - 1], l->name, n - MARK - 1) == 0 &&
-	    all->v[all->n - 1][n - MARK - 1] == '\0')
+	if (strcmp(name, all->last) == 0)
 		return 0;
-	MEM_ROOM(all->v, all->n, all->cap);
-	all->v[all->n++] = mem_strn(l->name, n - MARK - 1);
-	return 0;
+	memcpy(all->last, name, sizeof name);
+	return all->fn(all->arg, name);
 }
 
-/* Names first, calls then: the callback may remove what it is called with. */
+/* The report is whole before the first call, which may remove what it is
+ * called with. */
 int
 lvm_volume_list(
     struct snap_volume *base, snap_list_fn *fn, void *arg, struct err *e)
@@ -305,12 +289,9 @@ lvm_volume_list(
 	SCOPED_FREE char *select =
 	    mem_printf("vg_uuid=%s && origin_uuid=%s && lv_name=~^" SNAP_PREFIX,
 		v->lv.vg_uuid, v->lv.uuid);
-	struct names all __attribute__((cleanup(names_fini))) = {.volume = v};
-	int rc = lvm_each(select, on_volume, &all, e);
+	struct listing all = {.volume = v, .fn = fn, .arg = arg};
 
-	for (size_t i = 0; rc == 0 && i < all.n; i++)
-		rc = fn(arg, all.v[i]);
-	return rc;
+	return lvm_each(select, on_volume, &all, e);
 }
 
 int

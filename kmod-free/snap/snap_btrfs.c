@@ -17,9 +17,9 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
+#include "agent/core/mounts.h"
 #include "kmod-free/snap/btrfs_place.h"
 #include "kmod-free/snap/btrfs_volume.h"
-#include "agent/core/mounts.h"
 #include "kmod-free/snap/snap_all.h"
 
 #define ROOT_READ_ONLY 1u /* BTRFS_ROOT_SUBVOL_RDONLY of the root item */

@@ -17,8 +17,8 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
-#include "kmod-free/snap/image.h"
 #include "agent/core/mounts.h"
+#include "kmod-free/snap/image.h"
 #include "kmod-free/snap/snap_all.h"
 
 struct device {

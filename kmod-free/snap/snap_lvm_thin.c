@@ -13,10 +13,7 @@
 #include "kmod-free/snap/lvm_volume.h"
 #include "kmod-free/snap/snap_all.h"
 
-/* dm-thin's low-water mark is at lvm's 80 % where it extends by itself; of
- * metadata less is wanted, as a snapshot makes whole trees be copied. */
 #define DATA_FULL_PERCENT 90
-#define METADATA_FULL_PERCENT 80
 
 static int
 thin_open(struct snap_volume **out, const char *path, struct err *e)
@@ -62,13 +59,13 @@ check_pool(const struct lvm_volume *v, struct err *e)
 		    "pool %s/%s does not say how full it is", pool.vg,
 		    pool.name);
 	if (pool.data_percent < DATA_FULL_PERCENT &&
-	    pool.metadata_percent < METADATA_FULL_PERCENT)
+	    pool.metadata_percent < LVM_METADATA_FULL_PERCENT)
 		return 0;
 	err_set(e, -EPERM,
 	    "pool %s/%s is nearly full: data %.1f %% (limit %d), metadata "
 	    "%.1f %% (limit %d); a snapshot would bring its end nearer",
 	    pool.vg, pool.name, pool.data_percent, DATA_FULL_PERCENT,
-	    pool.metadata_percent, METADATA_FULL_PERCENT);
+	    pool.metadata_percent, LVM_METADATA_FULL_PERCENT);
 	return err_hint(e, "lvextend %s/%s, or --poolmetadatasize for metadata",
 	    pool.vg, pool.name);
 }

@@ -12,8 +12,8 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
-#include "kmod-free/snap/btrfs_place.h"
 #include "agent/core/mounts.h"
+#include "kmod-free/snap/btrfs_place.h"
 #include "kmod-free/snap/snap_all.h"
 
 static void

@@ -7,8 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
@@ -35,15 +33,10 @@ static int
 open_store(const struct lvm_lv *snapshot, struct err *e)
 {
 	SCOPED_FREE char *uuid = lvm_dm_uuid(snapshot, "cow");
-	SCOPED_FREE char *path = NULL;
 	dev_t dev;
-	int rc = dm_device(uuid, &dev, e), fd;
+	int rc = dm_device(uuid, &dev, e);
 
-	if (rc < 0)
-		return rc;
-	path = mem_printf("/dev/dm-%u", minor(dev));
-	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
+	return rc < 0 ? rc : dm_open(dev, O_DIRECT, e);
 }
 
 static int
