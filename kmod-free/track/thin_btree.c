@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/core/bytes.h"
+#include "agent/core/clock.h"
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "agent/core/stop.h"
@@ -46,6 +47,11 @@ thin_disk_read(struct thin_disk *d, uint64_t block, void *page, struct err *e)
 
 	if (rc < 0)
 		return rc;
+	if (d->until_ms != 0 && clock_mono_ms() >= d->until_ms)
+		return err_set(e, -ESTALE,
+		    "the thin pool's metadata was not read in the time that it "
+		    "may be held (%llu blocks of it were)",
+		    (unsigned long long)d->reads);
 	assert(block < d->blocks);
 	d->reads++;
 	rc = fs_pread(d->fd, page, THIN_BLOCK_LEN, block * THIN_BLOCK_LEN, e);

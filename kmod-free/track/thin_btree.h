@@ -28,9 +28,10 @@
 
 /* Where the blocks lie. */
 struct thin_disk {
-	int fd;          /* borrowed */
-	uint64_t blocks; /* as many as it has */
-	uint64_t reads;  /* nodes read so far */
+	int fd;           /* borrowed */
+	uint64_t blocks;  /* as many as it has */
+	uint64_t reads;   /* nodes read so far */
+	int64_t until_ms; /* clock_mono_ms time to be done by; 0: any */
 };
 
 /* -EBADMSG that names the block and says what to do. */

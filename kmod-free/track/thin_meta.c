@@ -116,6 +116,12 @@ thin_meta_info(const struct thin_meta *m, struct thin_meta_info *out)
  * Releasing is one transaction, and what it frees is written no earlier than
  * in the next: block 0 shows the release before anything of ours is gone.
  */
+void
+thin_meta_limit(struct thin_meta *m, int64_t until_ms)
+{
+	m->disk.until_ms = until_ms;
+}
+
 int
 thin_meta_check_held(struct thin_meta *m, struct err *e)
 {

@@ -42,6 +42,8 @@ struct thin_meta_info {
 };
 
 void thin_meta_info(const struct thin_meta *m, struct thin_meta_info *out);
+/* What is not read by then (clock_mono_ms time) is not read: -ESTALE. */
+void thin_meta_limit(struct thin_meta *m, int64_t until_ms);
 /* What was opened is what the pool still holds; -ESTALE. */
 int thin_meta_check_held(struct thin_meta *m, struct err *e);
 

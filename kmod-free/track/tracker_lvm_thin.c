@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/core/clock.h"
 #include "agent/core/mem.h"
 #include "kmod-free/snap/lvm_pool.h"
 #include "kmod-free/snap/snap_all.h"
@@ -121,6 +122,7 @@ compare(struct lvm_pool *pool, const struct lvm_lv *a, const struct lvm_lv *b,
 
 	if (rc < 0)
 		return rc;
+	thin_meta_limit(m, clock_mono_ms() + LVM_POOL_HOLD_MAX_MS);
 	thin_meta_info(m, &info);
 	answer.block_bytes = info.block_bytes;
 	if (info.needs_check)

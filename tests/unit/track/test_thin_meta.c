@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/core/clock.h"
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "kmod-free/track/thin_meta.h"
@@ -269,6 +270,29 @@ test_the_callers_error_ends_it(void **state)
 	assert_int_equal(thin_meta_open(&m, fd, true, &e), 0);
 	assert_int_equal(thin_meta_compare(m, 1, 2, say, &s, &e), -ENOSPC);
 	assert_non_null(strstr(e.text, "told to"));
+	thin_build_fini(&b);
+}
+
+static void
+test_what_is_not_read_in_time_is_not_read(void **state)
+{
+	SCOPED_FD int fd = new_file();
+	SCOPED_THIN_META struct thin_meta *m = NULL;
+	struct said s = {0};
+	struct thin_build b;
+	struct err e = ERR_NONE;
+
+	(void)state;
+	thin_build_init(&b, fd, META_BLOCKS, 6);
+	thin_build_device(&b, 1, bulk(&b, 100), 100);
+	thin_build_device(&b, 2, bulk(&b, 100), 100);
+	thin_build_finish(&b);
+	assert_int_equal(thin_meta_open(&m, fd, true, &e), 0);
+	thin_meta_limit(m, clock_mono_ms() + 60000);
+	assert_int_equal(thin_meta_compare(m, 1, 2, say, &s, &e), 0);
+	thin_meta_limit(m, clock_mono_ms());
+	assert_int_equal(thin_meta_compare(m, 1, 2, say, &s, &e), -ESTALE);
+	assert_non_null(strstr(e.text, "may be held"));
 	thin_build_fini(&b);
 }
 
@@ -636,6 +660,7 @@ main(void)
 	    cmocka_unit_test(test_headers_that_cannot_be),
 	    cmocka_unit_test(test_keys_that_cannot_be),
 	    cmocka_unit_test(test_places_that_cannot_be),
+	    cmocka_unit_test(test_what_is_not_read_in_time_is_not_read),
 	    cmocka_unit_test(test_loops_end),
 	    cmocka_unit_test(test_superblocks_that_cannot_be),
 	    cmocka_unit_test(test_an_empty_leaf_is_nothing),
