@@ -28,12 +28,13 @@ status 0 neap init
 
 cluster "$tmp/thick"
 load
-for n in 1 2 3; do
+# By scan each is as the first: two, of all three where all are to be proved.
+for n in $([ "${LAB_CHECKS:-}" = all ] && echo 1 2 3 || echo 1 2); do
     sleep 1
     backup scanned
     is "$tracker" scan "scanned: by scan"
     is "$(snapshots | grep -o neap-scanned)" "" "scanned: no snapshot is kept"
-    prove scanned $n 3
+    prove scanned $n 2
 done
 n=1
 backup thick

@@ -5,12 +5,12 @@
 # what cannot be is refused before lvm has made anything.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib-lab.sh"
-lab 3G
+lab 1G
 neap_tmp
 make_vg
-make_thin thin 400M --size 600M
-make_thick thick 256M
-put_fs xfs thin "$tmp/thin"
+make_thin thin 96M --size 200M # of all, all is read: no more than is needed
+make_thick thick 160M
+put_fs ext4 thin "$tmp/thin"
 put_fs ext4 thick "$tmp/thick"
 ctl() { "$NEAP_BUILD/snap-ctl" "$@"; }
 scribble() { # DIR: some data on the disk
@@ -71,9 +71,7 @@ lvremove -q -f -y "lab/neap-a-1.$mark" >/dev/null
 # ---- too full ----
 before=$(volumes)
 what="thick: overflow" status 0 ctl lvm_thick "$tmp/thick" create neap-full-1
-head -c 120000000 /dev/urandom >"$tmp/thick/big" 2>/dev/null
-sync -f "$tmp/thick"
-head -c 120000000 /dev/urandom >"$tmp/thick/big2" 2>/dev/null
+head -c 100000000 /dev/urandom >"$tmp/thick/big" 2>/dev/null
 sync -f "$tmp/thick"
 what="thick: an overflown snapshot is not intact" status 1 ctl lvm_thick "$tmp/thick" intact neap-full-1
 like "$err" "*was lost: more was overwritten*" "thick: it says why"
@@ -87,9 +85,9 @@ what="thick: no room in the group" status 3 ctl lvm_thick "$tmp/thick" create ne
 like "$err" "*volume group lab has room for*vgextend lab*" "thick: it says what to do"
 is "$(volumes)" "$before" "thick: nothing was made"
 
-lvcreate -q -y --type thin --thinpool pool --virtualsize 600M -n other lab >/dev/null
+lvcreate -q -y --type thin --thinpool pool --virtualsize 200M -n other lab >/dev/null
 used=$(lvs --noheadings -o data_percent lab/pool | cut -d. -f1)
-dd if=/dev/urandom of=/dev/lab/other bs=1M count=$((6 * (93 - used))) status=none
+dd if=/dev/urandom of=/dev/lab/other bs=1M count=$((2 * (93 - used))) status=none
 sync
 before=$(volumes)
 what="thin: the pool is nearly full" status 3 ctl lvm_thin "$tmp/thin" create neap-full-3
