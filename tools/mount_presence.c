@@ -2,14 +2,17 @@
 #include "tools/mount_presence.h"
 
 #include <errno.h>
-#include <mntent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "agent/core/mem.h"
+#include "agent/core/mounts.h"
 
 /* FNV-1a: paths are longer than socket names; a collision only waits longer. */
 static socklen_t
@@ -65,18 +68,39 @@ mount_presence_wait(int fd, int64_t wait_ms)
 	return poll(&p, 1, (int)wait_ms) > 0 ? 0 : -ETIMEDOUT;
 }
 
+char *
+mount_presence_path(const char *dir)
+{
+	char *real = realpath(dir, NULL);
+	size_t n = strlen(dir);
+
+	if (real != NULL)
+		return real;
+	while (n > 1 && dir[n - 1] == '/')
+		n--;
+	return mem_strn(dir, n);
+}
+
+char *
+mount_presence_device(const char *dir)
+{
+	SCOPED_MOUNTS struct mounts m = {0};
+	const struct mounts_row *top = NULL;
+	struct err ignored = ERR_NONE;
+
+	mounts_load(&m, &ignored); /* as far as it could be read */
+	for (size_t i = 0; i < m.n; i++)
+		if (strcmp(m.v[i].point, dir) == 0)
+			top = &m.v[i];
+	return top == NULL || strcmp(top->type, "fuse.neap") != 0
+		   ? NULL
+		   : mem_str(top->dev);
+}
+
 bool
 mount_presence_mounted(const char *dir)
 {
-	FILE *f = setmntent("/proc/self/mounts", "re");
-	struct mntent *m;
-	bool ours = false;
+	SCOPED_FREE char *dev = mount_presence_device(dir);
 
-	if (f == NULL)
-		return false;
-	while ((m = getmntent(f)) != NULL)
-		if (strcmp(m->mnt_dir, dir) == 0)
-			ours = strcmp(m->mnt_type, "fuse.neap") == 0;
-	endmntent(f);
-	return ours;
+	return dev != NULL;
 }

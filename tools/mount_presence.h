@@ -16,7 +16,14 @@ int mount_presence_connect(const char *real_dir); /* likewise */
 /* 0 when it has ended within `wait_ms`, else -ETIMEDOUT. */
 int mount_presence_wait(int fd, int64_t wait_ms);
 
+/* The path as the mount table has it; gives. The server of a dead mount answers
+ * nothing, so what realpath cannot say is taken as it is. */
+char *mount_presence_path(const char *dir);
+
 /* Is a backup of neap mounted on this path, in our mount namespace? */
 bool mount_presence_mounted(const char *real_dir);
+/* The number of the device that it shows ("0:57"), which its server is not
+ * asked for; gives, NULL where none is mounted. */
+char *mount_presence_device(const char *real_dir);
 
 #endif

@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -177,6 +177,21 @@ raise_open_files(void)
 	}
 }
 
+/* One backup at a place: of a second one, `unmount` could not tell which ends,
+ * and one whose server has died is to be cleared away first. */
+static int
+find_place(char **dir, const char *path, struct err *e)
+{
+	SCOPED_FREE char *at = mount_presence_path(path);
+
+	if (mount_presence_mounted(at)) {
+		err_set(e, -EBUSY, "a backup is mounted on %s already", at);
+		return err_hint(e, "neap-restore unmount %s", at);
+	}
+	*dir = fs_real(path, e);
+	return *dir != NULL ? 0 : e->code;
+}
+
 int
 mount_serve_open(
     struct mount_serve **out, const struct mount_how *how, struct err *e)
@@ -184,10 +199,10 @@ mount_serve_open(
 	struct mount_serve *s = mem_new(sizeof *s);
 	int rc;
 
-	s->dir = fs_real(how->dir, e);
-	if (s->dir == NULL) {
+	rc = find_place(&s->dir, how->dir, e);
+	if (rc < 0) {
 		free(s);
-		return e->code;
+		return rc;
 	}
 	s->scratch_fd = s->presence_fd = -1;
 	s->control = -1;
@@ -257,28 +272,53 @@ caller_is_gone(struct mount_serve *s)
 static void
 read_ahead_more(const struct mount_serve *s)
 {
-	char path[64];
-	struct stat st;
-	int fd;
+	SCOPED_FREE char *dev = mount_presence_device(s->dir), *path = NULL;
+	SCOPED_FD int fd = -1;
 
-	if (stat(s->dir, &st) < 0)
+	if (dev == NULL)
 		return;
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb",
-	    major(st.st_dev), minor(st.st_dev));
+	path = mem_printf("/sys/class/bdi/%s/read_ahead_kb", dev);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (write(fd, "1024", 4) < 0)
+	if (fd >= 0 && write(fd, "1024", 4) < 0)
 		log_debug("%s: %s", path, strerror(errno));
-	close(fd);
 }
 
-/* Waits for the control socket to close, or for `unmount` to look in. */
+/*
+ * The file systems of images go while the other threads still answer: see
+ * mount_image.h. In a process of its own, see below.
+ */
+static void
+end_images(const struct mount_serve *s)
+{
+	struct err ignored = ERR_NONE;
+	pid_t pid;
+
+	if (!mount_image_there(s->dir))
+		return;
+	pid = fork();
+	if (pid == 0) {
+		close(fuse_session_fd(s->session));
+		_exit(mount_image_end(s->dir, true, NULL, &ignored) < 0);
+	}
+	if (pid < 0)
+		log_warn("start a process: %s", strerror(errno));
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/*
+ * Waits for the control socket to close, or for `unmount` to look in.
+ *
+ * No thread of the server may itself use the file system that it serves: the
+ * kernel lets nobody out of a request that was taken up, not by SIGKILL either,
+ * and as long as that thread lives, the killed server's end of the connection
+ * stays open, so the request is never given up (fs/fuse/dev.c,
+ * request_wait_answer). The mount would hang, for all, until a reboot.
+ */
 static void *
 control_main(void *arg)
 {
 	struct mount_serve *s = arg;
-	struct err ignored = ERR_NONE;
 	int visitor = -1;
 
 	read_ahead_more(s);
@@ -300,9 +340,8 @@ control_main(void *arg)
 		if (visitor >= 0 && !mount_presence_mounted(s->dir))
 			break;
 	}
-	/* While the other threads still answer: see mount_image.h. */
 	if (!atomic_load(&s->ended))
-		mount_image_end(s->dir, true, NULL, &ignored);
+		end_images(s);
 	end_loop(s);
 	/* Left open: its end is how the visitor knows that we are gone. */
 	return NULL;

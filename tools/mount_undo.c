@@ -115,21 +115,6 @@ unmount_as_user(const char *dir, struct err *e)
 	return err_set(e, -EIO, "unmount %s: %s", dir, process_complaint(&p));
 }
 
-/* The path as the mount table has it; gives. The server of a dead mount
- * answers nothing, so what realpath cannot say is taken as it is. */
-static char *
-clean_path(const char *dir)
-{
-	char *real = realpath(dir, NULL);
-	size_t n = strlen(dir);
-
-	if (real != NULL)
-		return real;
-	while (n > 1 && dir[n - 1] == '/')
-		n--;
-	return mem_strn(dir, n);
-}
-
 /* A loop device lets go of the image in it a moment after it was unmounted. */
 #define BUSY_TRIES 100
 #define BUSY_WAIT_US 20000
@@ -164,7 +149,7 @@ unmount_as_root(const char *dir, bool dead, struct err *e)
 int
 mount_undo(const char *dir, struct err *e)
 {
-	SCOPED_FREE char *at = clean_path(dir);
+	SCOPED_FREE char *at = mount_presence_path(dir);
 	SCOPED_FD int server = -1;
 	int rc;
 
