@@ -112,6 +112,8 @@ show_plain(const json_t *r)
 {
 	const json_t *st = json_object_get(r, "stats");
 	const json_t *t = json_object_get(r, "tracker");
+	const json_t *freeze =
+	    json_object_get(json_object_get(r, "evidence"), "freeze");
 	const json_t *item;
 	char a[32];
 	size_t i;
@@ -122,6 +124,11 @@ show_plain(const json_t *r)
 	show_line("consistency", jdoc_str(r, "consistency", ""));
 	printf("  %-14s %lld ms\n", "held for",
 	    (long long)jdoc_int(st, "hold_ms", 0));
+	if (freeze != NULL)
+		printf("  %-14s %lld ms, of %lld at most (%lld volumes)\n",
+		    "frozen for", (long long)jdoc_int(freeze, "held_ms", 0),
+		    (long long)jdoc_int(freeze, "limit_ms", 0),
+		    (long long)jdoc_int(freeze, "volumes", 0));
 	json_array_foreach (json_object_get(r, "paths"), i, item)
 		printf("  %-14s %s  on %s\n", jdoc_str(item, "role", ""),
 		    jdoc_str(item, "path", ""), jdoc_str(item, "volume", ""));

@@ -367,13 +367,12 @@ write_maps(struct run *r, struct err *e)
 static int
 views_intact(const struct run *r, struct err *e)
 {
-	for (size_t i = 0; i < r->snapshots_made; i++) {
-		int rc = snap_intact(r->plan.volume[i].v, r->snapshot, e);
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++)
+		if (r->plan.volume[i].taken)
+			rc = snap_intact(r->plan.volume[i].v, r->snapshot, e);
+	return rc;
 }
 
 static int

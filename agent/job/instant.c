@@ -2,7 +2,8 @@
 /*
  * The instant of a backup: quiesce, snapshot every volume, release. Between
  * quiesced and released nothing is logged and nothing is waited for but the
- * snapshot itself.
+ * snapshots themselves. Where what the engine writes lies on several volumes,
+ * those are frozen together, for half of what the engine may be held at most.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/job/run.h"
+#include "kmod-free/snap/freeze.h"
 
 /* engines.md R6: tries of 2 s, 30 of them, 10 s apart, is the patience of a
  * nightly job; the hook's own limits are shorter. */
@@ -57,52 +59,111 @@ choose_time(struct run *r, struct err *e)
 }
 
 static int
-snapshot_all(struct run *r, struct err *e)
+snapshot(struct run *r, size_t i, struct err *e)
 {
-	for (size_t i = 0; i < r->plan.volumes; i++) {
-		int rc = snap_create(r->plan.volume[i].v, r->snapshot, e);
+	int rc = snap_create(r->plan.volume[i].v, r->snapshot, e);
 
-		if (rc < 0)
-			return rc;
-		r->snapshots_made = i + 1;
-	}
-	return 0;
+	r->plan.volume[i].taken = rc == 0;
+	return rc;
 }
 
-int
-instant_take(struct run *r, struct err *e)
+/* All that can be looked at, refused and written out while the engine still
+ * goes on. Gives the freeze, NULL where one volume is all. */
+static int
+get_ready(
+    struct run *r, struct snap_volume **v, struct freeze **f, struct err *e)
 {
-	SCOPED_FREE char *id = NULL;
-	struct hook_session *s = NULL;
-	struct hook_how how;
-	const char *level;
-	int64_t from;
-	int rc = choose_time(r, e);
+	size_t n = 0;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++) {
+		rc = snap_ready(r->plan.volume[i].v, r->snapshot, e);
+		if (r->plan.volume[i].frozen)
+			v[n++] = r->plan.volume[i].v;
+	}
+	return rc == 0 && n > 0 ? freeze_prepare(f, v, n, e) : rc;
+}
+
+/* Of the moment in which all are frozen but one, whose snapshot is taken
+ * first; of each of the others while it still is. */
+static int
+snapshot_frozen(struct run *r, struct freeze *f, struct err *e)
+{
+	struct err late = ERR_NONE;
+	size_t k = 0;
+	int rc = freeze_begin(f, r->job->hold_ms / 2, e), end;
 
 	if (rc < 0)
 		return rc;
-	id = mem_printf("%s-%s", r->job->name, r->time);
-	how = plan_hook(&r->plan, id);
-	rc = hook_quiesce(
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++)
+		if (r->plan.volume[i].several && !r->plan.volume[i].frozen)
+			rc = snapshot(r, i, e);
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++) {
+		if (!r->plan.volume[i].frozen)
+			continue;
+		rc = freeze_holds(f, k++, e);
+		if (rc == 0)
+			rc = snapshot(r, i, e);
+	}
+	end = freeze_end(f, &r->freeze_ms, &late);
+	return rc == 0 && end < 0 ? err_copy(e, &late) : rc;
+}
+
+static int
+snapshot_all(struct run *r, struct freeze *f, struct err *e)
+{
+	int rc = f != NULL ? snapshot_frozen(r, f, e) : 0;
+
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++)
+		if (!r->plan.volume[i].several)
+			rc = snapshot(r, i, e);
+	return rc;
+}
+
+/* Holds the engine for as long as the snapshots take. */
+static int
+hold_and_snapshot(struct run *r, struct freeze *f, struct err *e)
+{
+	SCOPED_FREE char *id = mem_printf("%s-%s", r->job->name, r->time);
+	struct hook_how how = plan_hook(&r->plan, id);
+	struct hook_session *s = NULL;
+	int64_t from;
+	int rc = hook_quiesce(
 	    &s, &how, ACQUIRE_MS, r->job->hold_ms, &r->quiesced, e);
+
 	if (rc < 0)
 		return err_wrap(e, "quiesce");
 	log_hold();
 	from = clock_mono_ms();
-	rc = snapshot_all(r, e);
+	rc = snapshot_all(r, f, e);
 	if (rc < 0)
 		hook_abandon(s);
 	else
 		rc = hook_release(s, &r->released, e);
 	r->hold_ms = clock_mono_ms() - from;
 	log_release();
+	return rc < 0 ? err_wrap(e, "snapshot") : 0;
+}
+
+int
+instant_take(struct run *r, struct err *e)
+{
+	SCOPED_FREE struct snap_volume **v =
+	    mem_array(r->plan.volumes, sizeof *v);
+	struct freeze *f = NULL;
+	int rc = choose_time(r, e);
+
+	if (rc == 0)
+		rc = get_ready(r, v, &f, e);
+	if (rc == 0)
+		rc = hold_and_snapshot(r, f, e);
+	freeze_free(f);
 	if (rc < 0) {
 		instant_undo(r);
-		return err_wrap(e, "snapshot");
+		return rc;
 	}
 	r->hold_ms = jdoc_int(r->released, "held_ms", r->hold_ms);
-	level = jdoc_str(r->quiesced, "level", "unproven");
-	r->level = level;
+	r->level = jdoc_str(r->quiesced, "level", "unproven");
 	for (size_t i = 0; i < r->plan.paths; i++)
 		if (r->plan.volume[r->plan.path[i].volume].live &&
 		    strcmp(r->plan.path[i].role, "config") != 0)
@@ -136,12 +197,13 @@ void
 instant_read(struct run *r)
 {
 	close_views(r);
-	for (size_t i = 0; i < r->snapshots_made; i++) {
+	for (size_t i = 0; i < r->plan.volumes; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
 		const struct tracker_ops *t;
 		struct err e = ERR_NONE;
 
-		if ((v->ops->caps & SNAP_COSTLY) == 0 ||
+		if (!r->plan.volume[i].taken ||
+		    (v->ops->caps & SNAP_COSTLY) == 0 ||
 		    (tracker_pick(&t, r->job->tracker, v, &e) == 0 &&
 			t->compares))
 			continue;
@@ -153,9 +215,11 @@ void
 instant_undo(struct run *r)
 {
 	close_views(r);
-	for (size_t i = 0; i < r->snapshots_made; i++)
-		drop(r, i, r->snapshot);
-	r->snapshots_made = 0;
+	for (size_t i = 0; i < r->plan.volumes; i++) {
+		if (r->plan.volume[i].taken)
+			drop(r, i, r->snapshot);
+		r->plan.volume[i].taken = false;
+	}
 }
 
 struct reap {

@@ -16,8 +16,10 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/jdoc.h"
+#include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/job/tree_image.h"
+#include "kmod-free/snap/freeze.h"
 
 #define PROBE_TIMEOUT_MS 60000
 #define THAW_TIMEOUT_MS 30000
@@ -287,11 +289,50 @@ on_gap(void *arg, const char *name)
 	return 0;
 }
 
-/* What the engine writes must be frozen in one instant. */
+/*
+ * Of several volumes that the engine writes to, those that can be are frozen
+ * together. One that cannot be may belong to them: the instant is that of its
+ * own snapshot, which is taken while the others stand.
+ */
+static int
+judge_several(struct plan *p, const struct plan_path *first,
+    const struct plan_path *other, struct err *e)
+{
+	SCOPED_FREE struct snap_volume **v = mem_array(p->volumes, sizeof *v);
+	size_t n = 0, alone = 0;
+	int rc;
+
+	for (size_t i = 0; i < p->paths; i++)
+		if (!role_is(&p->path[i], "config"))
+			p->volume[p->path[i].volume].several = true;
+	for (size_t i = 0; i < p->volumes; i++) {
+		struct plan_volume *pv = &p->volume[i];
+
+		pv->frozen = pv->several && pv->v->ops->freezes != NULL;
+		alone += pv->several && !pv->frozen;
+		if (pv->frozen)
+			v[n++] = pv->v;
+	}
+	if (alone > 1)
+		refuse(p,
+		    "%s (%s) lies on volume %s, but %s (%s) on %s: two "
+		    "snapshots are not one instant; put both on one volume, or "
+		    "all but one on thick logical volumes, which can be frozen "
+		    "together",
+		    other->path, other->role, p->volume[other->volume].v->id,
+		    first->path, first->role, p->volume[first->volume].v->id);
+	rc = freeze_check(v, n, e);
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	refuse(p, "%s", e->text);
+	return err_clear(e);
+}
+
+/* What the engine writes must be of one instant. */
 static int
 judge_layout(struct plan *p, struct err *e)
 {
-	const struct plan_path *first = NULL;
+	const struct plan_path *first = NULL, *other = NULL;
 	bool files = strcmp(p->job->engine, "files") == 0;
 
 	for (size_t i = 0; i < p->paths; i++) {
@@ -311,19 +352,14 @@ judge_layout(struct plan *p, struct err *e)
 		if (first == NULL)
 			first = pp;
 		else if (pp->volume != first->volume && !files)
-			refuse(p,
-			    "%s (%s) lies on volume %s, but %s (%s) on %s: two "
-			    "snapshots are not one instant; put both on one "
-			    "subvolume",
-			    pp->path, pp->role, pv->v->id, first->path,
-			    first->role, p->volume[first->volume].v->id);
+			other = pp;
 		rc = snap_gaps(pv->v, pp->rel, on_gap, &g, e);
 		if (rc < 0)
 			return rc;
 	}
 	if (first == NULL && p->refusals == 0)
 		refuse(p, "the hook names no path to back up");
-	return 0;
+	return other != NULL ? judge_several(p, first, other, e) : 0;
 }
 
 static int
@@ -375,6 +411,14 @@ plan_make(struct plan *p, const struct conf *c, const struct conf_job *j,
 	int rc;
 
 	*p = (struct plan){.job = j, .uid = (uid_t)-1, .gid = (gid_t)-1};
+	/* An earlier agent may have died while it held something. */
+	rc = geteuid() == 0 ? freeze_recover(e) : 0;
+	if (rc < 0)
+		return err_wrap(e, "job %s", j->name);
+	if (rc > 0)
+		log_warn("%d volumes were still frozen by a run that was "
+			 "killed with its guard: they go on now",
+		    rc);
 	if (strcmp(j->engine, "script") == 0)
 		p->program = mem_str(j->hook);
 	else if (hook_find(&p->program, j->engine, c->hooks_dir, e) < 0)
@@ -384,8 +428,8 @@ plan_make(struct plan *p, const struct conf *c, const struct conf_job *j,
 	if (rc < 0)
 		return rc;
 	how = plan_hook(p, j->name);
-	/* An earlier agent may have died while it held something. A thaw that
-	 * fails because the engine is down is said by the probe, better. */
+	/* Of the engine likewise. A thaw that fails because the engine is
+	 * down is said by the probe, better. */
 	hook_thaw(&how, THAW_TIMEOUT_MS, &ignored);
 	rc = hook_probe(&how, PROBE_TIMEOUT_MS, &p->probe, e);
 	if (rc == 0)
@@ -442,6 +486,17 @@ level_of(const struct plan *p)
 	return p->job->hold ? "locked" : "atomic";
 }
 
+static const char *
+how_words(const struct plan_volume *pv)
+{
+	if (pv->live)
+		return "read as it is, without a snapshot";
+	if (pv->frozen)
+		return "by snapshot, frozen together with the others";
+	return pv->several ? "by snapshot, while the others are frozen"
+			   : "by snapshot";
+}
+
 void
 plan_explain(const struct plan *p, FILE *to)
 {
@@ -456,9 +511,7 @@ plan_explain(const struct plan *p, FILE *to)
 		const struct plan_volume *pv = &p->volume[pp->volume];
 
 		fprintf(to, "  %-10s %s\n             on %s, %s%s\n", pp->role,
-		    pp->path, pv->v->id,
-		    pv->live ? "read as it is, without a snapshot"
-			     : "by snapshot",
+		    pp->path, pv->v->id, how_words(pv),
 		    tree_image_is(pv->v) ? ", as one image" : "");
 	}
 	json_array_foreach (json_object_get(p->probe, "notes"), i, note)

@@ -21,6 +21,9 @@ struct plan_volume {
 	dev_t dev;       /* what stat says of the paths on it */
 	uint32_t number; /* digest of its id: the block map's key */
 	bool live;       /* provider "none": not a snapshot */
+	bool several;    /* one of several that must be of one instant, */
+	bool frozen;     /* and stopped for it with the others */
+	bool taken;      /* its snapshot of this run stands */
 };
 
 struct plan_path {

@@ -54,6 +54,20 @@ stats_json(const struct run *r)
 	    "seconds", seconds(r));
 }
 
+/* Several volumes of one instant; NULL: there was one. */
+static json_t *
+freeze_json(const struct run *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->plan.volumes; i++)
+		n += r->plan.volume[i].several;
+	return n == 0 ? NULL
+		      : json_pack("{s:I, s:I, s:I}", "volumes", (json_int_t)n,
+			    "held_ms", (json_int_t)r->freeze_ms, "limit_ms",
+			    (json_int_t)r->job->hold_ms / 2);
+}
+
 json_t *
 record_make(const struct run *r)
 {
@@ -63,10 +77,10 @@ record_make(const struct run *r)
 
 	if (gethostname(host, sizeof host - 1) < 0)
 		host[0] = '\0';
-	evidence = json_pack("{s:o, s:I, s:O*, s:O*}", "volumes",
+	evidence = json_pack("{s:o, s:I, s:o*, s:O*, s:O*}", "volumes",
 	    plan_volumes_json(&r->plan, r->snapshot), "hold_ms",
-	    (json_int_t)r->hold_ms, "quiesced", r->quiesced, "released",
-	    r->released);
+	    (json_int_t)r->hold_ms, "freeze", freeze_json(r), "quiesced",
+	    r->quiesced, "released", r->released);
 	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:o, s:O, "
 			 "s:o, s:o, s:I, s:s?, s:o, s:o}",
 	    "format", 1, "backup", name, "job", r->job->name, "time", r->time,
@@ -95,6 +109,9 @@ record_result(const struct run *r)
 		 "wrong_blocks", "escalated", NULL};
 	     *k != NULL; k++)
 		json_object_set(j, *k, json_object_get(t, *k));
+	if (r->freeze_ms > 0)
+		json_object_set_new(
+		    j, "freeze_ms", json_integer((json_int_t)r->freeze_ms));
 	json_object_set_new(j, "dry_run", json_boolean(r->how->dry_run));
 	json_decref(stats);
 	json_decref(t);

@@ -40,9 +40,8 @@ struct run {
 	char time[20];
 	int64_t utc_s;
 	char snapshot[RUN_SNAPSHOT_MAX];
-	size_t snapshots_made; /* volumes of the plan, in order */
 	json_t *quiesced, *released;
-	int64_t hold_ms;
+	int64_t hold_ms, freeze_ms; /* the latter 0: nothing was frozen */
 	const char *level;
 
 	/* what changed */

@@ -352,7 +352,8 @@ lvm_dm_uuid(const struct lvm_lv *l, const char *layer)
 		if (*c != '-')
 			text[n++] = *c;
 	text[n] = '\0';
-	return mem_printf("LVM-%s-%s", text, layer);
+	return layer != NULL ? mem_printf("LVM-%s-%s", text, layer)
+			     : mem_printf("LVM-%s", text);
 }
 
 int

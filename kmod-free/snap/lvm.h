@@ -48,7 +48,7 @@ int lvm_find(const char *select, struct lvm_lv *out, struct err *e);
 /* The one behind a block device. -EOPNOTSUPP: it is no logical volume, or
  * there is no lvm2 here. */
 int lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e);
-/* What device-mapper calls a layer of it ("tpool", "cow"); gives. */
+/* What device-mapper calls a layer of it ("tpool", "cow"), NULL: itself; gives. */
 char *lvm_dm_uuid(const struct lvm_lv *l, const char *layer);
 /* Bytes of a volume group that no volume has. */
 int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);

@@ -253,6 +253,12 @@ lvm_volume_view(
 	return open_view(now.dev, e);
 }
 
+char *
+lvm_volume_freezes(const struct snap_volume *base)
+{
+	return lvm_dm_uuid(&((const struct lvm_volume *)base)->lv, NULL);
+}
+
 struct listing {
 	const struct lvm_volume *volume;
 	snap_list_fn *fn;

@@ -15,7 +15,8 @@
 struct lvm_volume {
 	struct snap_volume base;
 	struct lvm_lv lv;
-	char *inside; /* where in the file system base.root is: "" or "srv" */
+	char *inside;   /* where in the file system base.root is: "" or "srv" */
+	uint64_t space; /* thick: bytes to set aside, from ready to create */
 };
 
 /* Of an absolute, resolved path; all but base.ops is filled in. -EOPNOTSUPP:
@@ -41,6 +42,7 @@ int lvm_volume_view(
     const struct lvm_volume *v, const struct lvm_lv *snapshot, struct err *e);
 
 /* Of snap_ops. */
+char *lvm_volume_freezes(const struct snap_volume *base);
 int lvm_volume_list(
     struct snap_volume *base, snap_list_fn *fn, void *arg, struct err *e);
 int lvm_volume_remove(

@@ -6,6 +6,7 @@
  * it is removed as soon as it has been read, unless the job asked for the
  * tracker that needs it, lvm-exceptions.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,19 +75,26 @@ choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
 }
 
 static int
+thick_ready(struct snap_volume *base, const char *name, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+
+	(void)name;
+	return choose_space(v, &v->space, e);
+}
+
+static int
 thick_create(struct snap_volume *base, const char *name, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
 	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
 	SCOPED_FREE char *full = NULL, *size = NULL;
-	uint64_t space = 0;
 	int rc = lvm_volume_name(v, name, &full, e);
 
-	if (rc == 0)
-		rc = choose_space(v, &space, e);
+	assert(v->space > 0);
 	if (rc < 0)
 		return rc;
-	size = mem_printf("%llub", (unsigned long long)space);
+	size = mem_printf("%llub", (unsigned long long)v->space);
 	{
 		const char *const args[] = {"--quiet", "--yes", "--snapshot",
 		    "--permission", "r", "--size", size, "--addtag", "neap",
@@ -146,4 +154,6 @@ const struct snap_ops snap_lvm_thick = {
     .remove = lvm_volume_remove,
     .locate = lvm_volume_locate,
     .gaps = lvm_volume_gaps,
+    .ready = thick_ready,
+    .freezes = lvm_volume_freezes,
 };

@@ -71,6 +71,15 @@ check_pool(const struct lvm_volume *v, struct err *e)
 }
 
 static int
+thin_ready(struct snap_volume *base, const char *name, struct err *e)
+{
+	const struct lvm_volume *v = (const struct lvm_volume *)base;
+
+	(void)name;
+	return check_pool(v, e);
+}
+
+static int
 thin_create(struct snap_volume *base, const char *name, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
@@ -78,8 +87,6 @@ thin_create(struct snap_volume *base, const char *name, struct err *e)
 	SCOPED_FREE char *origin = mem_printf("%s/%s", v->lv.vg, v->lv.name);
 	int rc = lvm_volume_name(v, name, &full, e);
 
-	if (rc == 0)
-		rc = check_pool(v, e);
 	if (rc < 0)
 		return rc;
 	{
@@ -116,4 +123,5 @@ const struct snap_ops snap_lvm_thin = {
     .remove = lvm_volume_remove,
     .locate = lvm_volume_locate,
     .gaps = lvm_volume_gaps,
+    .ready = thin_ready,
 };
