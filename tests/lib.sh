@@ -217,7 +217,7 @@ as_pg() {
     fi
 }
 
-start_pg() { # DIR [SETTING…]; a cluster that is there is started again
+start_pg() { # DIR [SETTING…]; a cluster that is there is started again; $initdb more options
     local dir=$1 s
     shift
     pg_dir=$dir
@@ -225,7 +225,8 @@ start_pg() { # DIR [SETTING…]; a cluster that is there is started again
     mkdir -p "$dir"
     [ "$(id -u)" != 0 ] || chown postgres: "$dir"
     if [ ! -e "$dir/data" ]; then
-        as_pg "$pg_bin/initdb" -D "$dir/data" -U postgres -A peer -N -k \
+        # shellcheck disable=SC2086
+        as_pg "$pg_bin/initdb" -D "$dir/data" -U postgres -A peer -N -k ${initdb:-} \
             >"$dir.initdb.log" 2>&1 || return 1
         {
             echo "listen_addresses = ''"

@@ -21,6 +21,7 @@
 #define SPACE_PERCENT 20
 #define GROUP_PERCENT 80
 #define SPACE_MIN (64u << 20)
+#define SPACE_UNIT (1u << 20)
 
 static int
 thick_open(struct snap_volume **out, const char *path, struct err *e)
@@ -64,8 +65,11 @@ choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
 			   ? v->lv.size + v->lv.size / 100
 			   : SPACE_MIN;
 	*bytes = want < room ? want : room;
-	if (*bytes >= SPACE_MIN || *bytes >= want)
+	if (*bytes >= SPACE_MIN || *bytes >= want) {
+		/* lvm takes whole sectors only, and rounds up to extents. */
+		*bytes = (*bytes + SPACE_UNIT - 1) / SPACE_UNIT * SPACE_UNIT;
 		return 0;
+	}
 	err_set(e, -EPERM,
 	    "volume group %s has room for %s of what is overwritten while the "
 	    "snapshot of %s stands; at least %s are wanted",

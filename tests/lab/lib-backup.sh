@@ -4,7 +4,7 @@
 # have sourced lib.sh and lib-lab.sh and called lab and neap_tmp. $n is the number
 # of the backup, for the names of the points.
 #   job NAME DIR [SETTING…]   a job of the configuration, on the cluster in DIR/pg
-#   cluster DIR               starts it, with a small pgbench in it
+#   cluster DIR [WAL-SIZE]    starts it, with a small pgbench in it
 #   load, kill $load          a slow pgbench on it
 #   backup JOB                sets $tracker $wrong $read $logical $why
 #   tracked JOB TRACKER       it was, and read little
@@ -42,9 +42,9 @@ load() {
     as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R 40 -T 3600 postgres >/dev/null 2>&1 &
     load=$!
 }
-cluster() { # DIR
+cluster() { # DIR [WAL-SIZE]
     diag "at $SECONDS s"
-    start_pg "$1/pg" "max_wal_size = 32MB" "min_wal_size = 32MB" || skip_all "PostgreSQL does not start"
+    start_pg "$1/pg" "max_wal_size = ${2:-32MB}" "min_wal_size = ${2:-32MB}" || skip_all "PostgreSQL does not start"
     as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -q -i -s 1 postgres >/dev/null 2>&1
 }
 backup() { # JOB; its JSON in $out

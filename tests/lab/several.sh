@@ -15,8 +15,8 @@ pg_bin=$(pg_bin) || skip_all "no PostgreSQL server here"
 neap_tmp
 . "$(dirname "$0")/lib-backup.sh"
 make_vg
-make_thick data 112M
-make_thick wal 80M
+make_thick data 80M
+make_thick wal 40M
 put_fs ext4 data "$tmp/data"
 put_fs ext4 wal "$tmp/wal"
 chown postgres: "$tmp/wal"
@@ -28,7 +28,7 @@ chown postgres: "$tmp/wal"
     job short "$tmp/data" | sed 's/hold_limit: 60s.*/hold_limit: 20s/'
 } >"$tmp/neap.yaml"
 status 0 neap init
-cluster "$tmp/data"
+initdb=--wal-segsize=1 cluster "$tmp/data" 8MB
 stop_pg "$tmp/data/pg"
 as_pg cp -a "$tmp/data/pg/data/pg_wal" "$tmp/wal/pg_wal"
 rm -r "$tmp/data/pg/data/pg_wal"
@@ -46,6 +46,20 @@ as_before() {
 }
 
 # ---- one instant ----
+# Somebody counts on both, on the one first: at each instant that is as far as the
+# other, or one ahead.
+touch "$tmp/data/count" "$tmp/wal/count"
+python3 -c '
+import os, sys, time
+files = [os.open(f, os.O_RDWR) for f in sys.argv[1:]]
+n = 0
+while True:
+    n += 1
+    for f in files:
+        os.pwrite(f, b"%020d" % n, 0)
+        os.fsync(f)
+    time.sleep(0.1)' "$tmp/data/count" "$tmp/wal/count" &
+counter=$!
 longest=0
 for n in {1..10}; do
     backup db
@@ -54,15 +68,26 @@ for n in {1..10}; do
 done
 diag "frozen for $longest ms at most"
 what="each freeze was shorter than its limit" ok [ "$longest" -lt 30000 ]
+kill $counter $load
 as_before "ten backups"
-bad=
+bad= torn= counts=
+mkdir "$tmp/mnt"
 for t in $(neap --json list db | python3 -c 'import json, sys
 for b in json.load(sys.stdin): print(b["time"])'); do
     restore check "db/$t" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
+    restore mount "db/$t" "$tmp/mnt" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
+    first=$(<"$tmp/mnt$tmp/data/count") second=$(<"$tmp/mnt$tmp/wal/count")
+    counts+="$((10#$first)) "
+    ahead=$((10#$first - 10#$second))
+    [ $ahead = 0 ] || [ $ahead = 1 ] || torn+="$t: $first, $second; "
+    restore unmount "$tmp/mnt" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
 done
+diag "counted: $counts"
 is "$bad" "" "each of the ten boots, with what the queries promise"
+is "$torn" "" "in each, both volumes are of one instant"
 
 # ---- a third one, thin, with a tablespace ----
+load
 make_thin space 64M --size 100M 2>/dev/null
 put_fs ext4 space "$tmp/space"
 mkdir "$tmp/space/far"
