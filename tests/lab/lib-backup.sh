@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # PostgreSQL under pgbench on logical volumes, backed up whole: for tests that
 # have sourced lib.sh and lib-lab.sh and called lab and neap_tmp. $n is the number
 # of the backup, for the names of the points.
 #   job NAME DIR [SETTING…]   a job of the configuration, on the cluster in DIR/pg
 #   cluster DIR [WAL-SIZE]    starts it, with a small pgbench in it
-#   load, kill $load          a slow pgbench on it
+#   load [RATE], kill $load   a slow pgbench on it
 #   backup JOB                sets $tracker $wrong $read $logical $why
 #   tracked JOB TRACKER       it was, and read little
 #   prove JOB N LAST          its check boots the engine; by default of the LAST only,
@@ -39,7 +39,7 @@ device_of() { # JOB
 }
 held_metadata() { dmsetup status lab-pool-tpool | awk '{print $7}'; }
 load() {
-    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R 40 -T 3600 postgres >/dev/null 2>&1 &
+    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R "${1:-40}" -T 3600 postgres >/dev/null 2>&1 &
     load=$!
 }
 cluster() { # DIR [WAL-SIZE]

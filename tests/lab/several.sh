@@ -34,7 +34,7 @@ as_pg cp -a "$tmp/data/pg/data/pg_wal" "$tmp/wal/pg_wal"
 rm -r "$tmp/data/pg/data/pg_wal"
 as_pg ln -s "$tmp/wal/pg_wal" "$tmp/data/pg/data/pg_wal"
 start_pg "$tmp/data/pg"
-load
+load 10
 
 suspended() { dmsetup info -c --noheadings -o name,suspended | grep -c Suspended; }
 notes() { find /run/neap -name 'frozen.*' 2>/dev/null; }
@@ -70,11 +70,13 @@ diag "frozen for $longest ms at most"
 what="each freeze was shorter than its limit" ok [ "$longest" -lt 30000 ]
 kill $counter $load
 as_before "ten backups"
-bad= torn= counts=
+bad="" torn="" counts=""
 mkdir "$tmp/mnt"
+n=0
 for t in $(neap --json list db | python3 -c 'import json, sys
 for b in json.load(sys.stdin): print(b["time"])'); do
     restore check "db/$t" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
+    [ $((++n)) -gt 7 ] || [ "${LAB_CHECKS:-}" = all ] || continue
     restore mount "db/$t" "$tmp/mnt" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
     first=$(<"$tmp/mnt$tmp/data/count") second=$(<"$tmp/mnt$tmp/wal/count")
     counts+="$((10#$first)) "
@@ -84,10 +86,10 @@ for b in json.load(sys.stdin): print(b["time"])'); do
 done
 diag "counted: $counts"
 is "$bad" "" "each of the ten boots, with what the queries promise"
-is "$torn" "" "in each, both volumes are of one instant"
+is "$torn" "" "in the last three (LAB_CHECKS=all: in each) both volumes are of one instant"
 
 # ---- a third one, thin, with a tablespace ----
-load
+load 10
 make_thin space 64M --size 100M 2>/dev/null
 put_fs ext4 space "$tmp/space"
 mkdir "$tmp/space/far"
