@@ -34,7 +34,7 @@ lab() {
         sizes+=(-d "$size")
         disk+=("/dev/ubd$(printf "\\$(printf %o $((98 + ${#disk[@]})))")")
     done
-    exec "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 850 \
+    exec "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 1150 \
         "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_BUILD="$NEAP_BUILD" \
         NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C TRACK_SEED="${TRACK_SEED:-}" \
         TRACK_ROUNDS="${TRACK_ROUNDS:-}" LAB_CHECKS="${LAB_CHECKS:-}" \

@@ -75,8 +75,8 @@ mkdir "$tmp/mnt"
 n=0
 for t in $(neap --json list db | python3 -c 'import json, sys
 for b in json.load(sys.stdin): print(b["time"])'); do
-    restore check "db/$t" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
     [ $((++n)) -gt 7 ] || [ "${LAB_CHECKS:-}" = all ] || continue
+    restore check "db/$t" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
     restore mount "db/$t" "$tmp/mnt" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
     first=$(<"$tmp/mnt$tmp/data/count") second=$(<"$tmp/mnt$tmp/wal/count")
     counts+="$((10#$first)) "
@@ -85,8 +85,9 @@ for b in json.load(sys.stdin): print(b["time"])'); do
     restore unmount "$tmp/mnt" >"$tmp/log" 2>&1 || bad+="$t: $(tail -3 "$tmp/log"); "
 done
 diag "counted: $counts"
-is "$bad" "" "each of the ten boots, with what the queries promise"
-is "$torn" "" "in the last three (LAB_CHECKS=all: in each) both volumes are of one instant"
+# Of the last three, LAB_CHECKS=all: of all ten.
+is "$bad" "" "they boot, with what the queries promise"
+is "$torn" "" "in each of them both volumes are of one instant"
 
 # ---- a third one, thin, with a tablespace ----
 load 10
