@@ -127,11 +127,11 @@ let_lvm_go() {
         sleep 0.1
     done
 }
-# Also on the second one, which lvcreate has not come to.
+# Also on the second one, which lvcreate has not come to; before the limit of db.
 writers_go_on() { # WHAT
     local v
     for v in data wal; do
-        timeout 60 dd if=/dev/zero of="$tmp/$v/probe" bs=4096 count=1 conv=fsync 2>/dev/null ||
+        timeout 20 dd if=/dev/zero of="$tmp/$v/probe" bs=4096 count=1 conv=fsync 2>/dev/null ||
             why+="$v: nothing can be written; "
     done
     is "$why" "" "$1: the writers go on"
