@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A live PostgreSQL under pgbench whose data and WAL lie on two thick volumes:
-# frozen together, each backup (three, with LAB_CHECKS=all ten) is of one instant and
-# boots. Whatever happens in
-# the freeze, the writers go on.
+# frozen together, each backup (three, with LAB_CHECKS=all ten) is of one instant
+# and boots. Whatever happens in the freeze, the writers go on.
 # tmp and the like come from the libraries.
 # shellcheck disable=SC2154,SC2034
 . "$(dirname "$0")/../lib.sh"
@@ -159,7 +158,9 @@ backup db
 as_before "after the next backup"
 
 hang db
-pkill -9 -f "neap.yaml backup db"
+# The guard first: it lets go as soon as it sees the agent's end.
+kill -9 $(pgrep -f "neap.yaml backup db" | grep -vx $agent)
+kill -9 $agent
 wait $agent 2>/dev/null
 is "$(pgrep -fc "neap.yaml backup db") $(wal_is)" "0 Suspended" "agent and guard killed: it stays frozen"
 status 0 "$NEAP_BUILD/neap" -c "$tmp/neap.yaml" probe db
