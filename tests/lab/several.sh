@@ -159,6 +159,7 @@ as_before "after the next backup"
 
 hang db
 # The guard first: it lets go as soon as it sees the agent's end.
+# shellcheck disable=SC2046
 kill -9 $(pgrep -f "neap.yaml backup db" | grep -vx $agent)
 kill -9 $agent
 wait $agent 2>/dev/null
