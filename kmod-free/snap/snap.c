@@ -150,7 +150,7 @@ snap_ready(struct snap_volume *v, const char *name, struct err *e)
 	assert(v != NULL && name != NULL);
 	rc = check_name(name, e);
 	if (rc == 0 && v->ops->ready != NULL)
-		rc = v->ops->ready(v, name, e);
+		rc = v->ops->ready(v, e);
 	if (rc < 0)
 		return err_wrap(e, "take snapshot %s of %s", name, v->root);
 	return 0;

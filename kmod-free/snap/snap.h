@@ -80,7 +80,7 @@ struct snap_ops {
 	int (*gaps)(struct snap_volume *v, const char *rel, snap_list_fn *fn,
 	    void *arg, struct err *e);
 	/* All that create can refuse and find out before the instant. */
-	int (*ready)(struct snap_volume *v, const char *name, struct err *e);
+	int (*ready)(struct snap_volume *v, struct err *e);
 	/* It can be frozen together with others, and its snapshot be taken then:
 	 * what device-mapper calls the device that all that is written goes
 	 * through; see freeze.h. Gives. */

@@ -71,11 +71,10 @@ check_pool(const struct lvm_volume *v, struct err *e)
 }
 
 static int
-thin_ready(struct snap_volume *base, const char *name, struct err *e)
+thin_ready(struct snap_volume *base, struct err *e)
 {
 	const struct lvm_volume *v = (const struct lvm_volume *)base;
 
-	(void)name;
 	return check_pool(v, e);
 }
 
