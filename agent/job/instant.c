@@ -63,11 +63,12 @@ snapshot(struct run *r, size_t i, struct err *e)
 {
 	int rc = snap_create(r->plan.volume[i].v, r->snapshot, e);
 
-	r->plan.volume[i].taken = rc == 0;
+	if (rc == 0)
+		r->plan.volume[i].taken = true;
 	return rc;
 }
 
-/* All that can be looked at, refused and written out while the engine still
+/* All that can be looked at, refused, made and written out while the engine still
  * goes on. Gives the freeze, NULL where one volume is all. */
 static int
 get_ready(
@@ -77,9 +78,13 @@ get_ready(
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++) {
-		rc = snap_ready(r->plan.volume[i].v, r->snapshot, e);
-		if (r->plan.volume[i].frozen)
-			v[n++] = r->plan.volume[i].v;
+		struct plan_volume *pv = &r->plan.volume[i];
+
+		/* Something of it may be there from here on. */
+		pv->taken = pv->frozen;
+		rc = snap_ready(pv->v, r->snapshot, pv->frozen, e);
+		if (pv->frozen)
+			v[n++] = pv->v;
 	}
 	return rc == 0 && n > 0 ? freeze_prepare(f, v, n, e) : rc;
 }

@@ -298,34 +298,37 @@ static int
 judge_several(struct plan *p, const struct plan_path *first,
     const struct plan_path *other, struct err *e)
 {
-	SCOPED_FREE struct snap_volume **v = mem_array(p->volumes, sizeof *v);
-	size_t n = 0, alone = 0;
-	int rc;
+	SCOPED_FREE char *why = mem_str("");
+	size_t alone = 0;
 
 	for (size_t i = 0; i < p->paths; i++)
 		if (!role_is(&p->path[i], "config"))
 			p->volume[p->path[i].volume].several = true;
 	for (size_t i = 0; i < p->volumes; i++) {
 		struct plan_volume *pv = &p->volume[i];
+		int rc = pv->several ? freeze_check(pv->v, e) : 0;
+		char *old = why;
 
-		pv->frozen = pv->several && pv->v->ops->freezes != NULL;
-		alone += pv->several && !pv->frozen;
-		if (pv->frozen)
-			v[n++] = pv->v;
+		pv->frozen = pv->several && rc == 0;
+		if (rc == 0)
+			continue;
+		if (rc != -EOPNOTSUPP)
+			return rc;
+		why = mem_printf("%s%s%s", old, alone++ ? "; " : "", e->text);
+		free(old);
+		err_clear(e);
 	}
 	if (alone > 1)
 		refuse(p,
 		    "%s (%s) lies on volume %s, but %s (%s) on %s: two "
-		    "snapshots are not one instant; put both on one volume, or "
-		    "all but one on thick logical volumes, which can be frozen "
-		    "together",
+		    "snapshots are not one instant, and of the volumes only "
+		    "one may be such that it cannot be frozen together with "
+		    "the others, but %s; put all on one volume, or all but one "
+		    "on logical volumes without the system",
 		    other->path, other->role, p->volume[other->volume].v->id,
-		    first->path, first->role, p->volume[first->volume].v->id);
-	rc = freeze_check(v, n, e);
-	if (rc != -EOPNOTSUPP)
-		return rc;
-	refuse(p, "%s", e->text);
-	return err_clear(e);
+		    first->path, first->role, p->volume[first->volume].v->id,
+		    why);
+	return 0;
 }
 
 /* What the engine writes must be of one instant. */

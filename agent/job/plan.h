@@ -23,7 +23,7 @@ struct plan_volume {
 	bool live;       /* provider "none": not a snapshot */
 	bool several;    /* one of several that must be of one instant, */
 	bool frozen;     /* and stopped for it with the others */
-	bool taken;      /* its snapshot of this run stands */
+	bool taken;      /* its snapshot of this run stands, or may */
 };
 
 struct plan_path {

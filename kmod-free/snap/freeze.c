@@ -47,8 +47,9 @@ uuid_of(struct snap_volume *v, char **out, struct err *e)
 {
 	if (v->ops->freezes == NULL)
 		return err_set(e, -EOPNOTSUPP,
-		    "%s (%s) cannot be frozen together with others", v->root,
-		    v->ops->name);
+		    "snapshots of %s are made by %s, which takes none of what "
+		    "is frozen",
+		    v->root, v->ops->name);
 	*out = v->ops->freezes(v);
 	return 0;
 }
@@ -66,31 +67,21 @@ check_not_needed(const struct snap_volume *v, const char *uuid, struct err *e)
 	for (size_t i = 0; rc == 0 && i < MEM_COUNT(needed); i++) {
 		struct stat st;
 
-		if (stat(needed[i], &st) == 0 && st.st_dev == dev) {
-			err_set(e, -EOPNOTSUPP,
-			    "%s holds %s, which is needed while it would be "
-			    "frozen together with others",
-			    v->image.name, needed[i]);
-			rc = err_hint(e, "put the data on volumes without the "
-					 "system, or all of it on one");
-		}
+		if (stat(needed[i], &st) == 0 && st.st_dev == dev)
+			return err_set(e, -EOPNOTSUPP,
+			    "%s (%s) holds %s, which is needed meanwhile",
+			    v->root, v->image.name, needed[i]);
 	}
 	return rc;
 }
 
 int
-freeze_check(struct snap_volume *const *v, size_t n, struct err *e)
+freeze_check(struct snap_volume *v, struct err *e)
 {
-	int rc = 0;
+	SCOPED_FREE char *uuid = NULL;
+	int rc = uuid_of(v, &uuid, e);
 
-	for (size_t i = 0; rc == 0 && i < n; i++) {
-		SCOPED_FREE char *uuid = NULL;
-
-		rc = uuid_of(v[i], &uuid, e);
-		if (rc == 0)
-			rc = check_not_needed(v[i], uuid, e);
-	}
-	return rc;
+	return rc < 0 ? rc : check_not_needed(v, uuid, e);
 }
 
 static int

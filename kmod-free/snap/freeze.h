@@ -2,13 +2,12 @@
  * One instant for several volumes. All their devices are suspended by
  * device-mapper, which freezes the file systems on them; from the moment that
  * the last one is, nothing on them changes. Each snapshot is taken of a suspended
- * device; who takes it (lvcreate) lets that device go on, which does no harm to
- * the others'. Then all go on. One more volume, which is not frozen, may belong to
- * them: its own snapshot, taken first, is the instant.
+ * device; who takes it (lvcreate, of a thick volume) may let that device go on,
+ * which does no harm to the others'. Then all go on. One more volume, which is not
+ * frozen, may belong to them: its own snapshot, taken first, is the instant.
  *
  * Not FIFREEZE: lvcreate freezes its origin itself, on Linux 6.1 fails where it
- * finds it frozen, and leaves it suspended. Not thin volumes: where the origin
- * is suspended, lvcreate 2.03.16 never tells the pool to make the snapshot.
+ * finds it frozen, and leaves it suspended.
  *
  * What is suspended stays so whatever becomes of us, and its writers cannot be
  * killed. So a process of its own, the guard, lets all go on when we say so, when
@@ -28,9 +27,9 @@
 
 struct freeze;
 
-/* Could these be frozen together? -EOPNOTSUPP: one cannot be, or what is
+/* Could it be frozen together with others? -EOPNOTSUPP: it cannot be, or what is
  * needed meanwhile lies on it, with its name in the text. */
-int freeze_check(struct snap_volume *const *v, size_t n, struct err *e);
+int freeze_check(struct snap_volume *v, struct err *e);
 /* What can be done before: see that nobody else has suspended one (-EBUSY), and
  * write out what is waiting, so that the freeze is short. Lends `v`. */
 int freeze_prepare(

@@ -33,6 +33,7 @@ lvm_volume_close(struct lvm_volume *v)
 	image_fini(&v->base.image);
 	lvm_lv_fini(&v->lv);
 	free(v->inside);
+	free(v->tpool);
 	free(v);
 }
 

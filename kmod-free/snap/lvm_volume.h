@@ -15,8 +15,11 @@
 struct lvm_volume {
 	struct snap_volume base;
 	struct lvm_lv lv;
-	char *inside;   /* where in the file system base.root is: "" or "srv" */
-	uint64_t space; /* thick: bytes to set aside, from ready to create */
+	char *inside; /* where in the file system base.root is: "" or "srv" */
+	/* From ready to create. */
+	uint64_t space; /* thick: bytes to set aside */
+	char *tpool;    /* thin: what takes the messages of its pool, if */
+	int64_t early;  /* ready has made the snapshot, of this device id */
 };
 
 /* Of an absolute, resolved path; all but base.ops is filled in. -EOPNOTSUPP:

@@ -143,14 +143,14 @@ check_name(const char *name, struct err *e)
 }
 
 int
-snap_ready(struct snap_volume *v, const char *name, struct err *e)
+snap_ready(struct snap_volume *v, const char *name, bool frozen, struct err *e)
 {
 	int rc;
 
 	assert(v != NULL && name != NULL);
 	rc = check_name(name, e);
 	if (rc == 0 && v->ops->ready != NULL)
-		rc = v->ops->ready(v, e);
+		rc = v->ops->ready(v, name, frozen, e);
 	if (rc < 0)
 		return err_wrap(e, "take snapshot %s of %s", name, v->root);
 	return 0;

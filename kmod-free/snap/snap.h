@@ -79,8 +79,11 @@ struct snap_ops {
 	 * subvolumes, mounts): called with each absolute path. */
 	int (*gaps)(struct snap_volume *v, const char *rel, snap_list_fn *fn,
 	    void *arg, struct err *e);
-	/* All that create can refuse and find out before the instant. */
-	int (*ready)(struct snap_volume *v, struct err *e);
+	/* All that create can refuse, find out and do before the instant;
+	 * frozen: the volume will be frozen when create is called, and
+	 * something may already be there that remove takes away. */
+	int (*ready)(struct snap_volume *v, const char *name, bool frozen,
+	    struct err *e);
 	/* It can be frozen together with others, and its snapshot be taken then:
 	 * what device-mapper calls the device that all that is written goes
 	 * through; see freeze.h. Gives. */
@@ -99,7 +102,8 @@ int snap_open(struct snap_volume **out, const char *driver, const char *path,
     struct err *e);
 void snap_close(struct snap_volume *v); /* NULL is fine */
 /* Goes before each snap_create, which then is as short as can be. */
-int snap_ready(struct snap_volume *v, const char *name, struct err *e);
+int snap_ready(
+    struct snap_volume *v, const char *name, bool frozen, struct err *e);
 int snap_create(struct snap_volume *v, const char *name, struct err *e);
 int snap_view(struct snap_volume *v, const char *name, struct err *e);
 int snap_list(

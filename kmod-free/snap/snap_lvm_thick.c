@@ -79,10 +79,12 @@ choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
 }
 
 static int
-thick_ready(struct snap_volume *base, struct err *e)
+thick_ready(
+    struct snap_volume *base, const char *name, bool frozen, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
 
+	(void)name, (void)frozen;
 	return choose_space(v, &v->space, e);
 }
 
