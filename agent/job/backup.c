@@ -304,6 +304,7 @@ find_changes(struct run *r, struct err *e)
 		rc = sweep_new(&r->sweep, &r->tree, true, e);
 	if (rc < 0)
 		return doubt(rc, e);
+	sweep_tick(r->sweep, instant_watch, r);
 	if (sweep_notice(r->sweep) != NULL)
 		log_notice("job %s: %s", r->job->name, sweep_notice(r->sweep));
 	return doubt(change_check(r, e), e);

@@ -21,6 +21,9 @@
  * nightly job; the hook's own limits are shorter. */
 #define ACQUIRE_MS 300000
 
+/* How often snapshots are asked whether they need more room while they are read. */
+#define WATCH_MS 2000
+
 void
 instant_snapshot_name(
     char out[RUN_SNAPSHOT_MAX], const char *job, const char *time)
@@ -174,6 +177,27 @@ instant_take(struct run *r, struct err *e)
 		    strcmp(r->plan.path[i].role, "config") != 0)
 			r->level = "unproven";
 	return 0;
+}
+
+int
+instant_watch(void *arg, struct err *e)
+{
+	struct run *r = arg;
+	int64_t now_ms = clock_mono_ms();
+	int rc = 0;
+
+	if (now_ms - r->watched_ms < WATCH_MS)
+		return 0;
+	for (size_t i = 0; rc == 0 && i < r->plan.volumes; i++) {
+		SCOPED_FREE char *said = NULL;
+
+		if (r->plan.volume[i].taken)
+			rc = snap_watch(r->plan.volume[i].v, &said, e);
+		if (said != NULL)
+			log_notice("job %s: %s", r->job->name, said);
+	}
+	r->watched_ms = clock_mono_ms();
+	return rc;
 }
 
 static void

@@ -42,6 +42,7 @@ struct run {
 	char snapshot[RUN_SNAPSHOT_MAX];
 	json_t *quiesced, *released;
 	int64_t hold_ms, freeze_ms; /* the latter 0: nothing was frozen */
+	int64_t watched_ms;         /* the views; clock_mono_ms time */
 	const char *level;
 
 	/* what changed */
@@ -66,6 +67,8 @@ void instant_snapshot_name(
 /* instant.c */
 int instant_take(struct run *r, struct err *e);
 void instant_undo(struct run *r); /* remove the new snapshots */
+/* A sweep_tick_fn while their views are read; `arg` is the run. */
+int instant_watch(void *arg, struct err *e);
 /* They have been read: those that cost the writers go, unless the next backup
  * is to be compared with them. */
 void instant_read(struct run *r);

@@ -29,6 +29,8 @@ struct sweep {
 	bool physical;
 	sweep_fn *fn;
 	void *arg;
+	sweep_tick_fn *tick; /* NULL: nobody's */
+	void *tick_arg;
 	uint64_t read_bytes;
 
 	/* Two windows by turns: while the pieces of one are in flight, the
@@ -100,6 +102,13 @@ sweep_read_bytes(const struct sweep *s)
 }
 
 void
+sweep_tick(struct sweep *s, sweep_tick_fn *fn, void *arg)
+{
+	s->tick = fn;
+	s->tick_arg = arg;
+}
+
+void
 sweep_to(struct sweep *s, sweep_fn *fn, void *arg)
 {
 	assert(reader_idle(s->reader) && s->n == 0);
@@ -140,6 +149,8 @@ send_window(struct sweep *s, struct err *e)
 	struct piece *w = s->window[s->turn];
 	int rc = stop_check(e);
 
+	if (rc == 0 && s->tick != NULL)
+		rc = s->tick(s->tick_arg, e);
 	if (s->physical)
 		qsort(w, s->n, sizeof *w, by_phys);
 	for (unsigned i = 0; rc == 0 && i < s->n; i++) {

@@ -32,6 +32,10 @@ void sweep_free(struct sweep *s);
 const char *sweep_notice(const struct sweep *s);
 uint64_t sweep_read_bytes(const struct sweep *s);
 
+/* Called between windows of 64 MiB at most, as long as anything is read. */
+typedef int sweep_tick_fn(void *arg, struct err *e);
+void sweep_tick(struct sweep *s, sweep_tick_fn *fn, void *arg);
+
 /* Pieces asked from here on go to `fn`. */
 void sweep_to(struct sweep *s, sweep_fn *fn, void *arg);
 int sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e);

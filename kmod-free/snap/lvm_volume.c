@@ -34,6 +34,7 @@ lvm_volume_close(struct lvm_volume *v)
 	lvm_lv_fini(&v->lv);
 	free(v->inside);
 	free(v->tpool);
+	lvm_lv_fini(&v->watched);
 	free(v);
 }
 

@@ -20,6 +20,9 @@ struct lvm_volume {
 	uint64_t space; /* thick: bytes to set aside */
 	char *tpool;    /* thin: what takes the messages of its pool, if */
 	int64_t early;  /* ready has made the snapshot, of this device id */
+	/* thick, of the view: */
+	struct lvm_lv watched;
+	bool no_more; /* room to give it; said already */
 };
 
 /* Of an absolute, resolved path; all but base.ops is filled in. -EOPNOTSUPP:

@@ -232,6 +232,18 @@ snap_intact(struct snap_volume *v, const char *name, struct err *e)
 }
 
 int
+snap_watch(struct snap_volume *v, char **said, struct err *e)
+{
+	assert(v != NULL && said != NULL);
+	*said = NULL;
+	if (v->ops->watch == NULL)
+		return 0;
+	return v->ops->watch(v, said, e) < 0
+		   ? err_wrap(e, "snapshot of %s", v->root)
+		   : 0;
+}
+
+int
 snap_remove(struct snap_volume *v, const char *name, struct err *e)
 {
 	int rc;

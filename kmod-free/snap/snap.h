@@ -91,6 +91,10 @@ struct snap_ops {
 	/* Is a view that was read still what it was? -EIO: it was lost while
 	 * it was read, with the reason. */
 	int (*intact)(struct snap_volume *v, const char *name, struct err *e);
+	/* To be called every few seconds while the last view that was opened
+	 * is read: gives it more room where it needs that. *said: a line for
+	 * people, given; NULL: nothing to say. -EIO: it is lost. */
+	int (*watch)(struct snap_volume *v, char **said, struct err *e);
 };
 
 /*
@@ -112,6 +116,7 @@ int snap_remove(struct snap_volume *v, const char *name, struct err *e);
 int snap_locate(
     struct snap_volume *v, const char *path, char **rel, struct err *e);
 int snap_intact(struct snap_volume *v, const char *name, struct err *e);
+int snap_watch(struct snap_volume *v, char **said, struct err *e);
 int snap_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn,
     void *arg, struct err *e);
 

@@ -8,11 +8,13 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
+#include "kmod-free/snap/dm.h"
 #include "kmod-free/snap/lvm_volume.h"
 #include "kmod-free/snap/snap_all.h"
 
@@ -20,6 +22,9 @@
  * group's room, which its volumes may need to grow. */
 #define SPACE_PERCENT 20
 #define GROUP_PERCENT 80
+/* More is given when so much of it is full: by what it had, which leaves time
+ * for lvextend while writers fill the rest. */
+#define EXTEND_PERCENT 60
 #define SPACE_MIN (64u << 20)
 #define SPACE_UNIT (1u << 20)
 
@@ -48,6 +53,13 @@ thick_close(struct snap_volume *v)
 	lvm_volume_close((struct lvm_volume *)v);
 }
 
+/* With its table, all of a volume is a little more than the volume. */
+static uint64_t
+most_space(const struct lvm_volume *v)
+{
+	return v->lv.size + v->lv.size / 100;
+}
+
 /* How much to set aside. */
 static int
 choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
@@ -59,11 +71,8 @@ choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
 	if (rc < 0)
 		return rc;
 	room = room / 100 * GROUP_PERCENT;
-	/* With its table, all of a volume is a little more than the volume. */
 	if (want < SPACE_MIN)
-		want = v->lv.size + v->lv.size / 100 < SPACE_MIN
-			   ? v->lv.size + v->lv.size / 100
-			   : SPACE_MIN;
+		want = most_space(v) < SPACE_MIN ? most_space(v) : SPACE_MIN;
 	*bytes = want < room ? want : room;
 	if (*bytes >= SPACE_MIN || *bytes >= want) {
 		/* lvm takes whole sectors only, and rounds up to extents. */
@@ -109,12 +118,9 @@ thick_create(struct snap_volume *base, const char *name, struct err *e)
 	}
 }
 
-/* lv_attr's fifth character (lvs(8)): I, an invalid snapshot. */
 static int
-check_whole(const struct lvm_lv *l, struct err *e)
+lost(const struct lvm_lv *l, struct err *e)
 {
-	if (strlen(l->attr) < 5 || (l->attr[4] != 'I' && l->attr[4] != 'S'))
-		return 0;
 	err_set(e, -EIO,
 	    "snapshot %s/%s was lost: more was overwritten in its origin than "
 	    "it had room for (or its device failed)",
@@ -123,6 +129,15 @@ check_whole(const struct lvm_lv *l, struct err *e)
 	    "give volume group %s more room, or back up when "
 	    "less is written",
 	    l->vg);
+}
+
+/* lv_attr's fifth character (lvs(8)): I, an invalid snapshot. */
+static int
+check_whole(const struct lvm_lv *l, struct err *e)
+{
+	if (strlen(l->attr) < 5 || (l->attr[4] != 'I' && l->attr[4] != 'S'))
+		return 0;
+	return lost(l, e);
 }
 
 static int
@@ -134,7 +149,74 @@ thick_view(struct snap_volume *base, const char *name, struct err *e)
 
 	if (rc == 0)
 		rc = check_whole(&l, e);
-	return rc < 0 ? rc : lvm_volume_view(v, &l, e);
+	if (rc == 0)
+		rc = lvm_volume_view(v, &l, e);
+	if (rc < 0)
+		return rc;
+	lvm_lv_fini(&v->watched);
+	v->watched = l;
+	l = (struct lvm_lv){0};
+	v->no_more = false;
+	return rc;
+}
+
+/* What it had once more, as far as the group's room goes. Failing is for people
+ * to know, not the end: perhaps what it has is enough. */
+static char *
+extend(struct lvm_volume *v)
+{
+	const struct lvm_lv *l = &v->watched;
+	SCOPED_FREE char *full = mem_printf("%s/%s", l->vg, l->name);
+	uint64_t room, more = l->size;
+	struct err e = ERR_NONE;
+	char text[32];
+	int rc = lvm_vg_free(l->vg, &room, &e);
+
+	if (rc == 0 && more > room / 100 * GROUP_PERCENT)
+		more = room / 100 * GROUP_PERCENT;
+	more = more / SPACE_UNIT * SPACE_UNIT;
+	if (rc == 0 && more == 0)
+		rc = err_set(&e, -ENOSPC, "group %s has no more", l->vg);
+	if (rc == 0) {
+		SCOPED_FREE char *size =
+		    mem_printf("+%llub", (unsigned long long)more);
+		const char *const args[] = {
+		    "--quiet", "--yes", "--size", size, full, NULL};
+
+		rc = lvm_run("lvextend", args, &e);
+	}
+	v->no_more = rc < 0;
+	if (rc < 0)
+		return mem_printf("the room of snapshot %s, for what is "
+				  "overwritten meanwhile, is %d %% full and "
+				  "cannot be extended: %s",
+		    full, EXTEND_PERCENT, e.text);
+	v->watched.size += more;
+	return mem_printf("the room of snapshot %s was %d %% full: extended "
+			  "by %s",
+	    full, EXTEND_PERCENT, fs_size_text(text, more));
+}
+
+/* The status of the target "snapshot": "USED/ALL TABLE" in sectors, or a word
+ * ("Invalid", "Overflow"; Documentation/admin-guide/device-mapper/snapshot.rst). */
+static int
+thick_watch(struct snap_volume *base, char **said, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	SCOPED_FREE char *uuid = lvm_dm_uuid(&v->watched, NULL);
+	SCOPED_FREE char *type = NULL, *words = NULL;
+	unsigned long long used, all;
+	int rc = dm_status(uuid, &type, &words, e);
+
+	if (rc < 0)
+		return rc;
+	if (strcmp(type, "snapshot") != 0 ||
+	    sscanf(words, "%llu/%llu", &used, &all) != 2)
+		return lost(&v->watched, e);
+	if (!v->no_more && used > all / 100 * EXTEND_PERCENT &&
+	    v->watched.size < most_space(v))
+		*said = extend(v);
+	return 0;
 }
 
 static int
@@ -155,6 +237,7 @@ const struct snap_ops snap_lvm_thick = {
     .create = thick_create,
     .view = thick_view,
     .intact = thick_intact,
+    .watch = thick_watch,
     .list = lvm_volume_list,
     .remove = lvm_volume_remove,
     .locate = lvm_volume_locate,

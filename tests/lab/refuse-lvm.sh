@@ -22,6 +22,7 @@ repository: {url: $tmp/repo, encryption: none}
 jobs:
   thin: {engine: files, path: $tmp/thin}
   thick: {engine: files, path: $tmp/thick}
+  grown: {engine: files, path: $tmp/thick}
   kept: {engine: files, path: $tmp/thick, tracker: lvm-exceptions}
 YAML
 status 0 neap init
@@ -63,10 +64,36 @@ like "$(why)" "*is writable*" "the last snapshot was made writable: all is read,
 is "$(volumes | grep -c ' neap-\|^ *neap-')" 1 "one snapshot is held, the last backup's"
 
 # ---- thick ----
+# Its room is 64 MiB; stopped between snapshot and reading, and once it was given more.
+"$NEAP_BUILD/neap" -c "$tmp/neap.yaml" backup grown >"$tmp/log" 2>&1 &
+agent=$!
+until_there() { # COMMAND…
+    for ((i = 0; i < 600; i++)); do
+        ! "$@" >/dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+}
+listed() { dmsetup ls | grep -q '^lab-neap--grown--.*cow'; }
+until_there listed
+kill -STOP $agent
+noise "$tmp/thick/c" 45000000
+kill -CONT $agent
+until_there grep -q extended "$tmp/log"
+kill -STOP $agent
+noise "$tmp/thick/d" 40000000
+kill -CONT $agent
+wait $agent
+is $? 0 "thick: more is overwritten than it had room for: it is given more in time"
+like "$(cat "$tmp/log")" "*job grown: the room of snapshot lab/neap-grown-* was 60 % full: extended by 67.1 MB*" "thick: and says so"
+rm "$tmp/thick/c" "$tmp/thick/d"
+sync -f "$tmp/thick"
+room=$(vgs --noheadings --units m --nosuffix -o vg_free lab | cut -d. -f1)
+lvcreate -q -y -Wn -L $((room - 200))M -n filler lab >/dev/null
 what="thick: the first, kept" status 0 neap -q backup kept
 noise "$tmp/thick/a" 90000000
 what="thick: the kept snapshot overflowed" status 0 neap --json backup kept
 like "$(why)" "*the snapshot is invalid*" "thick: the kept snapshot overflowed: all is read, and why"
+lvextend -q -L +$(($(vgs --noheadings --units m --nosuffix -o vg_free lab | cut -d. -f1) - 84))M lab/filler >/dev/null
 before=$(names)
 (while :; do dd if=/dev/urandom of="$tmp/thick/a" bs=1M count=85 conv=notrunc,fsync status=none; done) &
 writer=$!
@@ -75,6 +102,7 @@ kill $writer
 wait $writer 2>/dev/null
 like "$err" "*was lost: more was overwritten*" "thick: overflow while it is read: by name"
 is "$(names)" "$before" "thick: the overflown snapshot is removed"
+lvremove -q -f -y lab/filler >/dev/null
 what="thick: there is no backup" status 0 neap --json list thick
 is "$out" "[]" "thick: the list is empty"
 
