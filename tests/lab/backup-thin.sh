@@ -7,24 +7,20 @@
 # shellcheck disable=SC2154,SC2034
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/lib-lab.sh"
-lab 2G
-need_cmd python3
-need_built neap
-need_built neap-restore
-pg_bin=$(pg_bin) || skip_all "no PostgreSQL server here"
-neap_tmp
 . "$(dirname "$0")/lib-backup.sh"
+after() {
+    for b in $(backups thin); do
+        same_as_device "$b"
+        boots "$b"
+    done
+    like "$(restore list thin)" "*passed*passed*passed*" "thin: list has the proofs"
+}
+lab 2G
+neap_tmp
 make_vg
 make_thin thin 320M --size 640M # XFS takes 300 MiB at least
 put_fs xfs thin "$tmp/thin"
-{
-    echo "state_dir: $tmp/state"
-    echo "repository: {url: $tmp/repo, encryption: none}"
-    echo "jobs:"
-    job thin "$tmp/thin" "sample: 1"
-} >"$tmp/neap.yaml"
-status 0 neap init
-
+configure < <(job thin "$tmp/thin" "sample: 1")
 cluster "$tmp/thin"
 load
 for n in 1 2 3; do
@@ -33,9 +29,8 @@ for n in 1 2 3; do
     [ $n = 1 ] || tracked thin lvm-thin
     is "$(snapshots | wc -w)" 1 "thin: one snapshot is held"
     is "$(held_metadata)" - "thin: the pool's metadata is not"
-    same_as_device thin
-    prove thin $n 3
+    keep_device thin
 done
 kill $load
-like "$(restore list thin)" "*passed*" "thin: list has the proof"
-done_testing
+keep_repo
+lab_done

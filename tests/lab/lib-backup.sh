@@ -1,19 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154,SC2034
-# PostgreSQL under pgbench on logical volumes, backed up whole: for tests that
-# have sourced lib.sh and lib-lab.sh and called lab and neap_tmp. $n is the number
-# of the backup, for the names of the points.
+# PostgreSQL under pgbench on logical volumes, backed up whole. Source it behind
+# lib.sh and lib-lab.sh and before lab is called; $n is the number of the backup,
+# for the names of the points. Before the machine:
+#   before            makes a cluster with a small pgbench; $initdb and $pg_settings
+#                     more options
+# In it:
 #   job NAME DIR [SETTING…]   a job of the configuration, on the cluster in DIR/pg
-#   cluster DIR [WAL-SIZE]    starts it, with a small pgbench in it
+#   configure         takes the jobs from stdin, and makes the repository
+#   cluster DIR       puts the cluster there and starts it
+#   wal_to DIR        moves its WAL
 #   load [RATE], kill $load   a slow pgbench on it
-#   backup JOB                sets $tracker $wrong $read $logical $why
+#   count_on DIR…, kill $counter   counts in DIR/count of each, one after the other
+#   backup JOB        sets $tracker $wrong $read $logical $why
 #   tracked JOB TRACKER       it was, and read little
-#   prove JOB N LAST          its check boots the engine; by default of the LAST only,
-#                             with LAB_CHECKS=all of each
-#   same_as_device JOB        what is extracted is the snapshot that is held
+#   keep_device JOB   the snapshot that is held, for same_as_device
+#   keep_repo         for all that comes after
+# After it:
+#   backups JOB       their names
+#   boots BACKUP      its check boots the engine
+#   same_as_device BACKUP     what is extracted is the snapshot that was held
+#   of_one_instant BACKUP DIR…     by what was counted there
 neap() { "$NEAP_BUILD/neap" -q -c "$tmp/neap.yaml" "$@"; }
-restore() { "$NEAP_BUILD/neap-restore" -q -c "$tmp/neap.yaml" "$@"; }
+restore() { "$NEAP_BUILD/neap-restore" -q -c "$keep/neap.yaml" "$@"; }
 
+before() {
+    need_cmd python3
+    need_built neap
+    need_built neap-restore
+    pg_bin=$(pg_bin) || skip_all "no PostgreSQL server here"
+    start_pg "$keep/pg" "max_wal_size = 32MB" "min_wal_size = 32MB" \
+        ${pg_settings:+"$pg_settings"} || skip_all "PostgreSQL does not start"
+    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -q -i -s 1 postgres >/dev/null 2>&1
+    stop_pg
+}
+
+# ---- in the machine ----
 job() { # NAME DIR [SETTING…]
     local name=$1 dir=$2 s
     shift 2
@@ -30,30 +52,57 @@ job() { # NAME DIR [SETTING…]
 YAML
     for s; do echo "    $s"; done
 }
-snapshots() { lvs --noheadings -o lv_name lab | tr -d ' ' | grep '^neap-' | sort | tr '\n' ' '; }
-# The snapshot's device, by another reader.
-device_of() { # JOB
-    local lv
-    lv=$(lvs --noheadings -o lv_name --select "lv_name=~^neap-$1-" lab | tr -d ' ')
-    echo "/dev/mapper/lab-${lv//-/--}"
+configure() {
+    {
+        echo "state_dir: $tmp/state"
+        echo "repository: {url: $tmp/repo, encryption: none}"
+        echo "jobs:"
+        cat
+    } >"$tmp/neap.yaml"
+    status 0 neap init
 }
+snapshots() { lvs --noheadings -o lv_name lab | tr -d ' ' | grep '^neap-' | sort | tr '\n' ' '; }
 held_metadata() { dmsetup status lab-pool-tpool | awk '{print $7}'; }
+cluster() { # DIR
+    diag "at $SECONDS s"
+    cp -a "$keep/pg" "$1/pg"
+    sed -i "s|$keep/pg|$1/pg|" "$1/pg/data/postgresql.conf"
+    start_pg "$1/pg" || skip_all "PostgreSQL does not start"
+    on_exit stop_pg "$1/pg"
+}
+wal_to() { # DIR
+    stop_pg
+    as_pg cp -a "$pg_dir/data/pg_wal" "$1/pg_wal"
+    rm -r "$pg_dir/data/pg_wal"
+    as_pg ln -s "$1/pg_wal" "$pg_dir/data/pg_wal"
+    start_pg "$pg_dir"
+}
 load() {
     as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R "${1:-40}" -T 3600 postgres >/dev/null 2>&1 &
     load=$!
 }
-cluster() { # DIR [WAL-SIZE]
-    diag "at $SECONDS s"
-    start_pg "$1/pg" "max_wal_size = ${2:-32MB}" "min_wal_size = ${2:-32MB}" || skip_all "PostgreSQL does not start"
-    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -q -i -s 1 postgres >/dev/null 2>&1
+count_on() { # DIR…
+    local d
+    for d; do touch "$d/count"; done
+    python3 -c '
+import os, sys, time
+files = [os.open(f + "/count", os.O_RDWR) for f in sys.argv[1:]]
+n = 0
+while True:
+    n += 1
+    for f in files:
+        os.pwrite(f, b"%020d" % n, 0)
+        os.fsync(f)
+    time.sleep(0.05)' "$@" &
+    counter=$!
 }
 backup() { # JOB; its JSON in $out
     what="$1: backup $n" status 0 neap --json backup "$1"
     # One Python for all: to start one takes a second in the machine.
-    read -r tracker wrong read logical why < <(python3 -c '
+    read -r tracker wrong read logical last why < <(python3 -c '
 import json, sys
 j = json.load(sys.stdin)
-print(*(j[k] for k in ("tracker", "wrong_blocks", "read_bytes", "logical_bytes", "everything_why")))' <<<"$out")
+print(*(j[k] for k in ("tracker", "wrong_blocks", "read_bytes", "logical_bytes", "backup", "everything_why")))' <<<"$out")
     diag "at $SECONDS s: $tracker, $wrong wrong, read $read of $logical, all because: $why"
 }
 # Read less than a third, by the tracker, with nothing that it missed.
@@ -62,12 +111,43 @@ tracked() { # JOB TRACKER
         "$1: by $2, and nothing was missed"
     what="$1: it read less than a third" ok [ $((3 * read)) -lt "$logical" ]
 }
-same_as_device() { # JOB
-    status 0 restore extract "$1/latest" "$tmp/out" --path /neap-images
-    what="$1: backup $n is its snapshot, byte for byte" ok cmp "$tmp/out/neap-images/"*.img "$(device_of "$1")"
-    rm -r "$tmp/out"
+# The device, by another reader.
+keep_device() { # JOB
+    local lv
+    lv=$(lvs --noheadings -o lv_name --select "lv_name=~^neap-$1-" lab | tr -d ' ')
+    cp --sparse=always "/dev/mapper/lab-${lv//-/--}" "$keep/${last//\//,}.img"
 }
-prove() { # JOB N LAST
-    [ "$2" = "$3" ] || [ "${LAB_CHECKS:-}" = all ] || return 0
-    what="$1: the check of backup $2 boots it" status 0 restore check "$1/latest"
+keep_repo() {
+    cp -r "$tmp/repo" "$keep/repo"
+    sed "s|$tmp/repo|$keep/repo|; s|$tmp/state|$keep/state|" "$tmp/neap.yaml" >"$keep/neap.yaml"
+}
+
+# ---- after it ----
+backups() { # JOB
+    restore --json list "$1" | python3 -c 'import json, sys
+for b in json.load(sys.stdin): print(b["backup"])'
+}
+boots() { # BACKUP
+    what="${1%/*}: the check of ${1#*/} boots it" status 0 restore check "$1"
+}
+same_as_device() { # BACKUP
+    status 0 restore extract "$1" "$keep/out" --path /neap-images
+    what="$1 is its snapshot, byte for byte" ok cmp "$keep/out/neap-images/"*.img "$keep/${1//\//,}.img"
+    rm -r "$keep/out"
+}
+# At each instant each is as far as the one after it, or one ahead.
+of_one_instant() { # BACKUP DIR…
+    local b=$1 d count last="" torn="" all=""
+    shift
+    mkdir -p "$keep/mnt"
+    what="$b: it is mounted" status 0 restore mount "$b" "$keep/mnt"
+    for d; do
+        count=$(<"$keep/mnt$d/count")
+        count=$((10#$count))
+        [ -z "$last" ] || [ "$last" = $count ] || [ "$last" = $((count + 1)) ] || torn=1
+        last=$count
+        all+="$count "
+    done
+    is "$torn" "" "$b: all volumes are of one instant (counted: $all)"
+    what="$b: it is unmounted" status 0 restore unmount "$keep/mnt"
 }

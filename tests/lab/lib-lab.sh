@@ -4,23 +4,32 @@
 # all
 #   lab SIZE…    runs the script where device-mapper is (here, or in
 #                tests/lab/machine) with blank disks of these sizes in ${disk[@]}
+# What needs none is done on this host, which is much faster: a script may have the
+# functions
+#   before       is called first; what it leaves in $keep is there from then on
+#   after        is called when all else is done, and has $keep as that left it
+# and then ends with lab_done instead of done_testing.
 #   make_vg      all of them into one volume group named lab
 #   make_thin LV SIZE [POOL-OPTION…]   a thin volume in the pool lab/pool
 #   make_thick LV SIZE
 #   put_fs xfs|ext4 LV DIR             mkfs, mount
 #   volumes      what lvs shows, one line each: to be compared before and after
 disk=()
+keep= # folder that is there before, in, and after the machine
 
 lab() {
     local size i sizes=()
     if [ -n "${NEAP_LAB:-}" ]; then
         read -ra disk <<<"$NEAP_LAB"
+        keep=$NEAP_KEEP
         return
     fi
     need_root
     need_cmd lvcreate mkfs.xfs
+    neap_tmp
+    keep=$tmp
+    if declare -F before >/dev/null; then before; fi
     if dmsetup version >/dev/null 2>&1; then
-        neap_tmp
         for size in "$@"; do
             i=${#disk[@]}
             truncate -s "$size" "$tmp/disk$i"
@@ -34,11 +43,26 @@ lab() {
         sizes+=(-d "$size")
         disk+=("/dev/ubd$(printf "\\$(printf %o $((98 + ${#disk[@]})))")")
     done
-    exec "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 1150 \
-        "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_BUILD="$NEAP_BUILD" \
-        NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C TRACK_SEED="${TRACK_SEED:-}" \
-        TRACK_ROUNDS="${TRACK_ROUNDS:-}" LAB_CHECKS="${LAB_CHECKS:-}" \
-        bash "$0"
+    "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 1150 -k "$keep" \
+        "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_KEEP="$keep" \
+        NEAP_BUILD="$NEAP_BUILD" NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C \
+        TRACK_SEED="${TRACK_SEED:-}" TRACK_ROUNDS="${TRACK_ROUNDS:-}" bash "$0"
+    tap_bad=$?
+    tap_done=1
+    [ -e "$keep/points" ] || exit "$tap_bad"
+    tap_n=$(<"$keep/points")
+    after
+    done_testing
+}
+
+lab_done() {
+    if [ -n "${NEAP_LAB:-}" ]; then
+        echo "$tap_n" >"$keep/points"
+        tap_done=1
+        exit
+    fi
+    after
+    done_testing
 }
 
 make_vg() {
