@@ -72,7 +72,7 @@ uses_store := core
 uses_conf := core
 uses_hooks := core
 uses_io := core
-uses_snap := core
+uses_snap := io core
 uses_track := snap io core
 uses_job := store conf hooks track snap io core
 
@@ -167,7 +167,7 @@ $(foreach l,$(libs),$(eval $(call unit_rule,$(l))))
 # Programs of the shell tests alone, never installed. neap-faulty is neap with
 # a tracker that lies: its array of trackers stands in front of the library's.
 test_programs := $(B)/neap-faulty $(B)/random-ops $(B)/neap-scale $(B)/snap-ctl \
-	$(B)/thin-live $(B)/thin-compare $(B)/thin-make
+	$(B)/thin-live $(B)/thin-compare $(B)/thin-make $(B)/used-of
 test-programs: $(test_programs)
 $(B)/neap-faulty: $(B)/obj/tests/system/tracker_fault.o \
 	$(call obj,$(call src,agent)) $(call lib,job $(uses_job))
@@ -177,9 +177,13 @@ $(B)/random-ops: $(B)/obj/tests/system/random_ops.o $(call lib,core)
 	$(call say,LINK,$@)
 	$(link) $^ $(call pkg,$(ext_core))
 
-$(B)/snap-ctl: $(B)/obj/tests/lab/snap_ctl.o $(call lib,snap core)
+$(B)/snap-ctl: $(B)/obj/tests/lab/snap_ctl.o $(call lib,snap $(uses_snap))
 	$(call say,LINK,$@)
-	$(link) $^ $(call pkg,$(call ext_of,snap core))
+	$(link) $^ $(call pkg,$(call ext_of,snap $(uses_snap)))
+
+$(B)/used-of: $(B)/obj/tests/system/used_of.o $(call lib,snap $(uses_snap))
+	$(call say,LINK,$@)
+	$(link) $^ $(call pkg,$(call ext_of,snap $(uses_snap)))
 
 $(B)/thin-compare: $(B)/obj/tests/bench/thin_compare.o \
 	$(call lib,track $(uses_track))

@@ -65,6 +65,9 @@ say(const json_t *j)
 	    (long long)jdoc_int(j, "hold_ms", 0));
 	printf("  protects  %10s in %lld files\n",
 	    size_of(j, "logical_bytes", a), (long long)jdoc_int(j, "files", 0));
+	if (jdoc_int(j, "unused_bytes", 0) > 0)
+		printf("  left out  %10s that the file systems do not use\n",
+		    size_of(j, "unused_bytes", a));
 	if (why != NULL)
 		printf("  read      %10s, everything: %s\n",
 		    size_of(j, "read_bytes", a), why);

@@ -134,6 +134,9 @@ show_plain(const json_t *r)
 		    jdoc_str(item, "path", ""), jdoc_str(item, "volume", ""));
 	show_line("protects",
 	    fs_size_text(a, (uint64_t)jdoc_int(st, "logical_bytes", 0)));
+	if (jdoc_int(st, "unused_bytes", 0) > 0)
+		show_line("left out",
+		    fs_size_text(a, (uint64_t)jdoc_int(st, "unused_bytes", 0)));
 	show_line(
 	    "read", fs_size_text(a, (uint64_t)jdoc_int(st, "read_bytes", 0)));
 	show_line("changed",

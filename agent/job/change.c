@@ -69,26 +69,31 @@ on_name(void *arg, const char *name)
 	return 0;
 }
 
-/* The size of a volume's image in the last backup; 0: it has none. */
-static uint64_t
-image_bytes(const struct run *r, const struct snap_volume *v)
+/* A volume's image in the last backup; zeros: it has none. */
+static struct unused_image
+old_image(const struct run *r, const struct snap_volume *v)
 {
+	struct unused_image old = {0};
 	const json_t *evidence = json_object_get(r->parent_record, "evidence");
 	const json_t *one;
 	size_t i;
 
 	json_array_foreach (json_object_get(evidence, "volumes"), i, one)
-		if (strcmp(jdoc_str(one, "id", ""), v->id) == 0)
-			return (uint64_t)jdoc_int(
-			    json_object_get(one, "image"), "size", 0);
-	return 0;
+		if (strcmp(jdoc_str(one, "id", ""), v->id) == 0) {
+			const json_t *image = json_object_get(one, "image");
+
+			old.size = (uint64_t)jdoc_int(image, "size", 0);
+			old.unused = (uint64_t)jdoc_int(image, "unused", 0);
+		}
+	return old;
 }
 
 static int
 ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 {
 	struct snap_volume *v = r->plan.volume[i].v;
-	struct tracker_pair pair = {v, anchor, r->snapshot, image_bytes(r, v)};
+	struct unused_image old = old_image(r, v);
+	struct tracker_pair pair = {v, anchor, r->snapshot, old.size};
 	const struct tracker_ops *t;
 	struct seek seek = {anchor, false};
 	int rc = tracker_pick(&t, r->job->tracker, v, e);
@@ -101,6 +106,8 @@ ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 	}
 	if (rc == 0)
 		rc = tracker_changed(t, &pair, &r->named[i], e);
+	if (rc == 0 && !r->named[i].everything)
+		rc = unused_compare(r, i, anchor, &old, e);
 	if (rc < 0) {
 		if (rc == -ECANCELED)
 			return rc;
@@ -123,7 +130,7 @@ ask_second(struct run *r, const char *anchor)
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		struct snap_volume *v = r->plan.volume[i].v;
 		struct tracker_pair pair = {
-		    v, anchor, r->snapshot, image_bytes(r, v)};
+		    v, anchor, r->snapshot, old_image(r, v).size};
 		const struct tracker_ops *t;
 		struct err e = ERR_NONE;
 
@@ -144,7 +151,10 @@ change_ask(struct run *r, struct err *e)
 {
 	char anchor[RUN_SNAPSHOT_MAX];
 	bool all = true;
+	int rc = unused_find(r, e);
 
+	if (rc < 0)
+		return rc;
 	r->named = mem_array(r->plan.volumes, sizeof *r->named);
 	r->second = mem_array(r->plan.volumes, sizeof *r->second);
 	for (size_t i = 0; i < r->plan.volumes; i++)
@@ -153,8 +163,8 @@ change_ask(struct run *r, struct err *e)
 	instant_snapshot_name(anchor, r->job->name, r->parent);
 	for (size_t i = 0; i < r->plan.volumes; i++) {
 		const char *why = unaskable(r, i);
-		int rc = 0;
 
+		rc = 0;
 		if (why != NULL)
 			everything(r, i, why);
 		else

@@ -256,10 +256,14 @@ count_named(struct copy *c)
 {
 	const struct tree *t = c->tree;
 
-	for (size_t i = 0; i < t->files; i++)
-		if (t->file[i].old == NULL ||
-		    c->named[t->file[i].volume].everything)
-			c->named_bytes += t->file[i].size;
+	for (size_t i = 0; i < t->files; i++) {
+		const struct tree_file *f = &t->file[i];
+		const struct extents *used = tree_used(t, f);
+
+		if (f->old == NULL || c->named[f->volume].everything)
+			c->named_bytes +=
+			    used != NULL ? extents_bytes(used) : f->size;
+	}
 	for (size_t v = 0; v < t->plan->volumes; v++)
 		c->named_bytes += extents_bytes(&c->named[v].ranges);
 	c->named_bytes += sweep_read_bytes(c->sweep);

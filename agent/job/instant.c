@@ -192,7 +192,8 @@ instant_watch(void *arg, struct err *e)
 		SCOPED_FREE char *said = NULL;
 
 		if (r->plan.volume[i].taken)
-			rc = snap_watch(r->plan.volume[i].v, &said, e);
+			rc = snap_watch(
+			    r->plan.volume[i].v, r->snapshot, &said, e);
 		if (said != NULL)
 			log_notice("job %s: %s", r->job->name, said);
 	}

@@ -564,7 +564,9 @@ plan_volumes_json(const struct plan *p, const char *snapshot)
 			"root", jdoc_new_str(pv->v->root ? pv->v->root : ""),
 			"subvolume", (json_int_t)pv->v->subvolume, "snapshot",
 			pv->live ? NULL : snapshot, "image",
-			tree_image_is(pv->v) ? tree_image_json(pv->v) : NULL));
+			tree_image_is(pv->v)
+			    ? tree_image_json(pv->v, pv->unused)
+			    : NULL));
 	}
 	return list;
 }

@@ -75,6 +75,17 @@ void instant_read(struct run *r);
 /* Remove this job's snapshots other than `keep` (NULL: none is kept). */
 void instant_reap(struct run *r, const char *keep);
 
+/* unused.c */
+/* Fills in the tree's `used` and the plan's `unused`. */
+int unused_find(struct run *r, struct err *e);
+uint64_t unused_bytes(const struct run *r); /* of all images */
+struct unused_image {
+	uint64_t size, unused; /* bytes; of an image in the last backup */
+};
+/* Names what was used then, or is now, and not both. */
+int unused_compare(struct run *r, size_t volume, const char *anchor,
+    const struct unused_image *old, struct err *e);
+
 /* change.c */
 bool change_counts(const struct run *r, size_t volume);
 int change_ask(struct run *r, struct err *e);   /* the trackers */

@@ -253,6 +253,26 @@ sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e)
 	return 0;
 }
 
+/* Data at or behind `off`, as reader_data_range. What its file system does not
+ * use is a hole of an image. */
+static int
+data_range(struct sweep *s, uint64_t off, uint64_t *start, uint64_t *len,
+    struct err *e)
+{
+	const struct extents *used = tree_used(s->tree, s->f);
+	const struct extent *x;
+
+	if (used == NULL)
+		return reader_data_range(
+		    sweep_fd(s), off, s->f->size, start, len, e);
+	x = extents_next(used, 0, off);
+	if (x == NULL)
+		return 0;
+	*start = x->off;
+	*len = x->len;
+	return 1;
+}
+
 int
 sweep_look(struct sweep *s, uint64_t from, uint64_t to, sweep_hole_fn *hole,
     struct err *e)
@@ -261,8 +281,7 @@ sweep_look(struct sweep *s, uint64_t from, uint64_t to, sweep_hole_fn *hole,
 
 	while (at < to) {
 		uint64_t start, len, stop;
-		int rc = reader_data_range(sweep_fd(s), at * SWEEP_BLOCK_BYTES,
-		    s->f->size, &start, &len, e);
+		int rc = data_range(s, at * SWEEP_BLOCK_BYTES, &start, &len, e);
 
 		if (rc < 0)
 			return rc;

@@ -578,6 +578,14 @@ tree_open(
 	return 0;
 }
 
+const struct extents *
+tree_used(const struct tree *t, const struct tree_file *f)
+{
+	if (!f->image || t->used == NULL || t->used[f->volume].n == 0)
+		return NULL;
+	return &t->used[f->volume];
+}
+
 void
 tree_leave(struct tree *t)
 {
@@ -592,6 +600,10 @@ void
 tree_close(struct tree *t)
 {
 	tree_leave(t);
+	for (size_t i = 0; t->used && i < t->plan->volumes; i++)
+		extents_fini(&t->used[i]);
+	free(t->used);
+	t->used = NULL;
 	for (size_t i = 0; i < t->files; i++)
 		free(t->file[i].rel);
 	free(t->file);

@@ -16,6 +16,7 @@
 
 #include "agent/job/plan.h"
 #include "agent/store/map.h"
+#include "kmod-free/io/extents.h"
 #include "kmod-free/track/blockmap.h"
 
 struct tree_file {
@@ -32,6 +33,9 @@ struct tree_file {
 struct tree {
 	const struct plan *plan;
 	int *view; /* descriptors, one for each volume: folders, or the image */
+	/* What the file system in an image uses, of object 0; one for each
+	 * volume, see tree_used. */
+	struct extents *used;
 	struct blockmap *blockmap; /* an update has begun */
 	struct map_builder *map;
 	pthread_mutex_t map_lock;  /* map_builder is one thread's at a time */
@@ -52,6 +56,10 @@ int tree_walk(struct tree *t, struct err *e);
 void tree_leave(struct tree *t); /* closes the views; the list stays */
 void tree_close(struct tree *t);
 #define SCOPED_TREE __attribute__((cleanup(tree_close)))
+
+/* What of an image is in use, of object 0; NULL: all of the file. */
+const struct extents *tree_used(
+    const struct tree *t, const struct tree_file *f);
 
 /* "PATH" on the host of a file, for messages; gives. */
 char *tree_path(const struct tree *t, const struct tree_file *f);

@@ -61,16 +61,16 @@ tree_image_folder(struct object *o)
 }
 
 json_t *
-tree_image_json(const struct snap_volume *v)
+tree_image_json(const struct snap_volume *v, uint64_t unused)
 {
 	SCOPED_FREE char *name = tree_image_name(v);
 	SCOPED_FREE char *path = fs_join(TREE_IMAGE_DIR, name);
 	const char *at = v->image.mounted_at;
 
-	return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "path",
-	    jdoc_new_str(path), "size", (json_int_t)v->image.size, "sector",
-	    (json_int_t)v->image.sector, "fs_type", jdoc_new_str(v->fs_type),
-	    "fs_uuid", jdoc_new_str(v->fs_uuid), "label",
-	    jdoc_new_str(v->image.label), "mounted_at",
-	    at != NULL ? jdoc_new_str(at) : json_null());
+	return json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path",
+	    jdoc_new_str(path), "size", (json_int_t)v->image.size, "unused",
+	    (json_int_t)unused, "sector", (json_int_t)v->image.sector,
+	    "fs_type", jdoc_new_str(v->fs_type), "fs_uuid",
+	    jdoc_new_str(v->fs_uuid), "label", jdoc_new_str(v->image.label),
+	    "mounted_at", at != NULL ? jdoc_new_str(at) : json_null());
 }

@@ -34,6 +34,7 @@ void tree_image_object(struct object *o, const struct snap_volume *v);
 void tree_image_folder(struct object *o);
 
 /* The "image" of a volume in the record; gives. */
-json_t *tree_image_json(const struct snap_volume *v);
+/* unused: bytes that were not read. */
+json_t *tree_image_json(const struct snap_volume *v, uint64_t unused);
 
 #endif

@@ -199,6 +199,41 @@ extents_touch(
 	return x->v[i].off <= off || x->v[i].off - off < len;
 }
 
+const struct extent *
+extents_next(const struct extents *x, uint64_t object, uint64_t off)
+{
+	size_t i = lower(x, object, off);
+
+	return i < x->n && x->v[i].object == object ? &x->v[i] : NULL;
+}
+
+/* Where `off` lies in `x`, and how far all behind it does as well. */
+static bool
+within(const struct extents *x, uint64_t object, uint64_t off, uint64_t *until)
+{
+	const struct extent *v = extents_next(x, object, off);
+	bool in = v != NULL && v->off <= off;
+
+	*until = v == NULL ? UINT64_MAX : in ? end_of(v) : v->off;
+	return in;
+}
+
+void
+extents_differing(const struct extents *a, const struct extents *b,
+    uint64_t object, struct extents *out)
+{
+	for (uint64_t at = 0; at < UINT64_MAX;) {
+		uint64_t x, y;
+		bool differ =
+		    within(a, object, at, &x) != within(b, object, at, &y);
+		uint64_t until = x < y ? x : y;
+
+		if (differ)
+			extents_add(out, object, at, until - at);
+		at = until;
+	}
+}
+
 size_t
 extents_first(const struct extents *x, uint64_t object)
 {

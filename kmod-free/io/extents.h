@@ -37,6 +37,12 @@ bool extents_contain(
     const struct extents *x, uint64_t object, uint64_t off, uint64_t len);
 bool extents_touch(
     const struct extents *x, uint64_t object, uint64_t off, uint64_t len);
+/* Settled only: the first range of `object` that ends behind `off`, NULL: none. */
+const struct extent *extents_next(
+    const struct extents *x, uint64_t object, uint64_t off);
+/* Of two settled ones: adds to `out` what of `object` is in one of them only. */
+void extents_differing(const struct extents *a, const struct extents *b,
+    uint64_t object, struct extents *out);
 /* Settled only: index of the first range of `object` (or where it would be). */
 size_t extents_first(const struct extents *x, uint64_t object);
 uint64_t extents_bytes(const struct extents *x);

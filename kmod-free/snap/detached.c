@@ -31,6 +31,22 @@ complain(struct err *e, int errnum, int fs, const struct detached_how *how)
 	    e, errnum, "mount %s privately: %s", how->source, said + 2);
 }
 
+static int
+set_options(int fs, const struct detached_how *how)
+{
+	int rc = configure(fs, FSCONFIG_SET_STRING, "source", how->source);
+
+	if (rc == 0 && how->option != NULL)
+		rc =
+		    configure(fs, FSCONFIG_SET_STRING, how->option, how->value);
+	for (const char *const *f = how->flags;
+	     rc == 0 && f != NULL && *f != NULL; f++)
+		rc = configure(fs, FSCONFIG_SET_FLAG, *f, NULL);
+	if (rc == 0 && how->read_only)
+		rc = configure(fs, FSCONFIG_SET_FLAG, "ro", NULL);
+	return rc;
+}
+
 int
 detached_mount(const struct detached_how *how, struct err *e)
 {
@@ -46,10 +62,7 @@ detached_mount(const struct detached_how *how, struct err *e)
 		    how->source);
 	if (fs < 0)
 		return err_sys(e, errno, "mount %s privately", how->source);
-	if (configure(fs, FSCONFIG_SET_STRING, "source", how->source) < 0 ||
-	    configure(fs, FSCONFIG_SET_STRING, how->option, how->value) < 0 ||
-	    (how->read_only &&
-		configure(fs, FSCONFIG_SET_FLAG, "ro", NULL) < 0) ||
+	if (set_options(fs, how) < 0 ||
 	    configure(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
 		return complain(e, errno, fs, how);
 	if (how->read_only)

@@ -13,7 +13,9 @@
 struct detached_how {
 	const char *type;           /* "btrfs" */
 	const char *source;         /* device */
-	const char *option, *value; /* "subvolid", "5" */
+	const char *option, *value; /* "subvolid", "5"; NULL: none */
+	const char *const *flags;   /* options without value, NULL-terminated;
+				       NULL: none */
 	/* Ask for a read-only mount. Must be set where the file system is
 	 * read-only now: Linux 6.18 makes it writable otherwise. */
 	bool read_only;

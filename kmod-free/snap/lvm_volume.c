@@ -35,6 +35,7 @@ lvm_volume_close(struct lvm_volume *v)
 	free(v->inside);
 	free(v->tpool);
 	lvm_lv_fini(&v->watched);
+	free(v->watched_name);
 	free(v);
 }
 
@@ -80,6 +81,7 @@ find_volume(struct lvm_volume *v, const char *path,
 	if (rc < 0)
 		return rc;
 	v->inside = mem_str(r->root + strspn(r->root, "/"));
+	v->base.image.frozen = !mounts_row_read_only(r);
 	for (size_t i = 0; i < m.n && v->base.image.mounted_at == NULL; i++)
 		if (strcmp(m.v[i].dev, r->dev) == 0 &&
 		    strcmp(m.v[i].root, "/") == 0)

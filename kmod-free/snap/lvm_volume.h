@@ -20,8 +20,9 @@ struct lvm_volume {
 	uint64_t space; /* thick: bytes to set aside */
 	char *tpool;    /* thin: what takes the messages of its pool, if */
 	int64_t early;  /* ready has made the snapshot, of this device id */
-	/* thick, of the view: */
+	/* thick: the snapshot that is watched */
 	struct lvm_lv watched;
+	char *watched_name;
 	bool no_more; /* room to give it; said already */
 };
 

@@ -12,6 +12,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "kmod-free/snap/image.h"
+#include "kmod-free/snap/used.h"
 
 static const struct snap_ops *
 find(const char *driver)
@@ -232,15 +233,43 @@ snap_intact(struct snap_volume *v, const char *name, struct err *e)
 }
 
 int
-snap_watch(struct snap_volume *v, char **said, struct err *e)
+snap_watch(struct snap_volume *v, const char *name, char **said, struct err *e)
 {
-	assert(v != NULL && said != NULL);
+	assert(v != NULL && name != NULL && said != NULL);
 	*said = NULL;
 	if (v->ops->watch == NULL)
 		return 0;
-	return v->ops->watch(v, said, e) < 0
-		   ? err_wrap(e, "snapshot of %s", v->root)
+	return v->ops->watch(v, name, said, e) < 0
+		   ? err_wrap(e, "snapshot %s of %s", name, v->root)
 		   : 0;
+}
+
+/* Another view than the one that is open may be asked: what the volume is
+ * recognised as stays. */
+int
+snap_used(
+    struct snap_volume *v, const char *name, struct extents *out, struct err *e)
+{
+	struct snap_volume like = {0};
+	SCOPED_FD int fd = -1;
+	int rc = 0;
+
+	assert(v != NULL && name != NULL);
+	if ((v->ops->caps & SNAP_IMAGE) == 0 || !v->image.frozen)
+		rc = err_set(e, -EOPNOTSUPP,
+		    "its file system is not frozen for a snapshot");
+	if (rc == 0)
+		rc = fd = v->ops->view(v, name, e);
+	if (rc >= 0)
+		rc = image_probe(&like, fd, e);
+	if (rc >= 0)
+		rc = used_find(fd, like.fs_type, out, e);
+	free(like.fs_type);
+	free(like.fs_uuid);
+	image_fini(&like.image);
+	return rc < 0 ? err_wrap(e, "what is used in snapshot %s of %s", name,
+			    v->root)
+		      : 0;
 }
 
 int

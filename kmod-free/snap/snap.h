@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "agent/core/err.h"
+#include "kmod-free/io/extents.h"
 
 #define SNAP_NAME_MAX 200
 #define SNAP_PREFIX "neap-"
@@ -34,6 +35,7 @@ struct snap_image {
 			     NULL: nowhere */
 	uint64_t size;    /* bytes */
 	uint32_t sector;  /* bytes of a logical sector */
+	bool frozen;      /* its file system is, when a snapshot is taken */
 };
 
 struct snap_ops;
@@ -91,10 +93,10 @@ struct snap_ops {
 	/* Is a view that was read still what it was? -EIO: it was lost while
 	 * it was read, with the reason. */
 	int (*intact)(struct snap_volume *v, const char *name, struct err *e);
-	/* To be called every few seconds while the last view that was opened
-	 * is read: gives it more room where it needs that. *said: a line for
+	/* To be called every few seconds while a view is read: gives it more room where it needs that. *said: a line for
 	 * people, given; NULL: nothing to say. -EIO: it is lost. */
-	int (*watch)(struct snap_volume *v, char **said, struct err *e);
+	int (*watch)(struct snap_volume *v, const char *name, char **said,
+	    struct err *e);
 };
 
 /*
@@ -116,7 +118,15 @@ int snap_remove(struct snap_volume *v, const char *name, struct err *e);
 int snap_locate(
     struct snap_volume *v, const char *path, char **rel, struct err *e);
 int snap_intact(struct snap_volume *v, const char *name, struct err *e);
-int snap_watch(struct snap_volume *v, char **said, struct err *e);
+int snap_watch(
+    struct snap_volume *v, const char *name, char **said, struct err *e);
+/*
+ * SNAP_IMAGE: what of a view its file system uses, as ranges of object 0,
+ * settled; the rest holds nothing, whatever bytes are there. -EOPNOTSUPP: that
+ * cannot be told, or not be believed, and why.
+ */
+int snap_used(struct snap_volume *v, const char *name, struct extents *out,
+    struct err *e);
 int snap_gaps(struct snap_volume *v, const char *rel, snap_list_fn *fn,
     void *arg, struct err *e);
 

@@ -149,15 +149,7 @@ thick_view(struct snap_volume *base, const char *name, struct err *e)
 
 	if (rc == 0)
 		rc = check_whole(&l, e);
-	if (rc == 0)
-		rc = lvm_volume_view(v, &l, e);
-	if (rc < 0)
-		return rc;
-	lvm_lv_fini(&v->watched);
-	v->watched = l;
-	l = (struct lvm_lv){0};
-	v->no_more = false;
-	return rc;
+	return rc < 0 ? rc : lvm_volume_view(v, &l, e);
 }
 
 /* What it had once more, as far as the group's room goes. Failing is for people
@@ -197,17 +189,41 @@ extend(struct lvm_volume *v)
 	    full, EXTEND_PERCENT, fs_size_text(text, more));
 }
 
+/* lvm is asked once for each snapshot. */
+static int
+watch_it(struct lvm_volume *v, const char *name, struct err *e)
+{
+	struct lvm_lv l = {0};
+	int rc;
+
+	if (v->watched_name != NULL && strcmp(v->watched_name, name) == 0)
+		return 0;
+	rc = lvm_volume_snapshot(v, name, &l, e);
+	if (rc < 0)
+		return rc;
+	lvm_lv_fini(&v->watched);
+	free(v->watched_name);
+	v->watched = l;
+	v->watched_name = mem_str(name);
+	v->no_more = false;
+	return 0;
+}
+
 /* The status of the target "snapshot": "USED/ALL TABLE" in sectors, or a word
  * ("Invalid", "Overflow"; Documentation/admin-guide/device-mapper/snapshot.rst). */
 static int
-thick_watch(struct snap_volume *base, char **said, struct err *e)
+thick_watch(
+    struct snap_volume *base, const char *name, char **said, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
-	SCOPED_FREE char *uuid = lvm_dm_uuid(&v->watched, NULL);
-	SCOPED_FREE char *type = NULL, *words = NULL;
+	SCOPED_FREE char *type = NULL, *words = NULL, *uuid = NULL;
 	unsigned long long used, all;
-	int rc = dm_status(uuid, &type, &words, e);
+	int rc = watch_it(v, name, e);
 
+	if (rc < 0)
+		return rc;
+	uuid = lvm_dm_uuid(&v->watched, NULL);
+	rc = dm_status(uuid, &type, &words, e);
 	if (rc < 0)
 		return rc;
 	if (strcmp(type, "snapshot") != 0 ||

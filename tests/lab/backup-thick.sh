@@ -23,6 +23,7 @@ configure < <(
     job scanned "$tmp/thick"
     job thick "$tmp/thick" "tracker: lvm-exceptions" "sample: 1"
 )
+stale "$tmp/thick"
 cluster "$tmp/thick"
 load
 for n in 1 2 3; do
@@ -35,6 +36,7 @@ n=1
 backup thick
 n=2
 sleep 1
+promise "$tmp/thick"
 backup thick
 tracked thick lvm-exceptions
 keep_device thick

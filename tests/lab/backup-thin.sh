@@ -21,10 +21,12 @@ make_vg
 make_thin thin 320M --size 640M # XFS takes 300 MiB at least
 put_fs xfs thin "$tmp/thin"
 configure < <(job thin "$tmp/thin" "sample: 1")
+stale "$tmp/thin"
 cluster "$tmp/thin"
 load
 for n in 1 2 3; do
     sleep 2
+    promise "$tmp/thin"
     backup thin
     [ $n = 1 ] || tracked thin lvm-thin
     is "$(snapshots | wc -w)" 1 "thin: one snapshot is held"

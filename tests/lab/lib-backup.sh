@@ -10,6 +10,8 @@
 #   configure         takes the jobs from stdin, and makes the repository
 #   cluster DIR       puts the cluster there and starts it
 #   wal_to DIR        moves its WAL
+#   stale DIR         leaves bytes in what is free, for promise and for whoever is next
+#   promise DIR       takes some of it into use without writing it
 #   load [RATE], kill $load   a slow pgbench on it
 #   count_on DIR…, kill $counter   counts in DIR/count of each, one after the other
 #   backup JOB        sets $tracker $wrong $read $logical $why
@@ -19,7 +21,8 @@
 # After it:
 #   backups JOB       their names
 #   boots BACKUP      its check boots the engine
-#   same_as_device BACKUP     what is extracted is the snapshot that was held
+#   same_as_device BACKUP     what is extracted is the snapshot that was held, but for
+#                     what its file system does not use, which is zeros
 #   of_one_instant BACKUP DIR…     by what was counted there
 neap() { "$NEAP_BUILD/neap" -q -c "$tmp/neap.yaml" "$@"; }
 restore() { "$NEAP_BUILD/neap-restore" -q -c "$keep/neap.yaml" "$@"; }
@@ -77,6 +80,16 @@ wal_to() { # DIR
     as_pg ln -s "$1/pg_wal" "$pg_dir/data/pg_wal"
     start_pg "$pg_dir"
 }
+stale() { # DIR
+    head -c 60000000 /dev/urandom >"$1/stale"
+    sync -f "$1"
+    rm "$1/stale"
+    sync -f "$1"
+}
+promise() { # DIR
+    fallocate -l 6M "$1/promised.$n"
+    sync -f "$1"
+}
 load() {
     as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R "${1:-40}" -T 3600 postgres >/dev/null 2>&1 &
     load=$!
@@ -132,7 +145,9 @@ boots() { # BACKUP
 }
 same_as_device() { # BACKUP
     status 0 restore extract "$1" "$keep/out" --path /neap-images
-    what="$1 is its snapshot, byte for byte" ok cmp "$keep/out/neap-images/"*.img "$keep/${1//\//,}.img"
+    what="$1 is its snapshot, byte for byte, without what is free" \
+        status 0 "$NEAP_TOP/tests/reader/free_blocks.py" "$keep/${1//\//,}.img" --image "$keep/out/neap-images/"*.img
+    diag "$out"
     rm -r "$keep/out"
 }
 # At each instant each is as far as the one after it, or one ahead.

@@ -160,10 +160,55 @@ test_model(void **state)
 	}
 }
 
+/* Blocks of object 1, by chance; object 2 is beside. */
+static void
+some(struct extents *x, bool *bit, size_t blocks)
+{
+	for (size_t b = 0; b < blocks; b++) {
+		bit[b] = random() % 3 == 0;
+		if (bit[b])
+			extents_add(x, 1, b * 4096, 4096);
+		if (random() % 2)
+			extents_add(x, 2, b * 4096, 4096);
+	}
+	extents_settle(x);
+}
+
+/* Red when a block that is in one of the two is left out, or one in both is not. */
+static void
+test_differing_and_next(void **state)
+{
+	enum { BLOCKS = 40 };
+
+	(void)state;
+	srandom(3);
+	for (int round = 0; round < 300; round++) {
+		SCOPED_EXTENTS struct extents a = {0}, b = {0}, d = {0};
+		bool in_a[BLOCKS], in_b[BLOCKS];
+		const struct extent *x;
+
+		some(&a, in_a, BLOCKS);
+		some(&b, in_b, BLOCKS);
+		extents_differing(&a, &b, 1, &d);
+		extents_settle(&d);
+		for (uint64_t i = 0; i < BLOCKS; i++) {
+			assert_int_equal(extents_touch(&d, 1, i * 4096, 4096),
+			    in_a[i] != in_b[i]);
+			x = extents_next(&a, 1, i * 4096);
+			assert_int_equal(
+			    x != NULL && x->off <= i * 4096, in_a[i]);
+			assert_true(x == NULL || x->object == 1);
+		}
+		assert_null(extents_next(&a, 1, BLOCKS * 4096));
+		assert_false(extents_touch(&d, 2, 0, UINT64_MAX));
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_differing_and_next),
 	    cmocka_unit_test(test_rounds_outwards_and_merges),
 	    cmocka_unit_test(test_empty_adds_nothing),
 	    cmocka_unit_test(test_past_the_largest_offset_is_clipped),
