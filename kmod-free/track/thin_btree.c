@@ -27,6 +27,7 @@ enum { /* where it is in a node */
 #define FLAG_LEAF 2u
 #define KEY_LEN 8u
 #define CHILD_LEN 8u /* the value in an internal node */
+#define GAP_MAX 4u   /* blocks from one leaf to the next, read as one */
 
 /* ---- blocks ---- */
 
@@ -40,8 +41,9 @@ thin_disk_bad(uint64_t block, const char *what, struct err *e)
 	    "thin_check on it");
 }
 
-int
-thin_disk_read(struct thin_disk *d, uint64_t block, void *page, struct err *e)
+/* 0, or why no more may be read. */
+static int
+check_stop(const struct thin_disk *d, struct err *e)
 {
 	int rc = stop_check(e);
 
@@ -52,6 +54,16 @@ thin_disk_read(struct thin_disk *d, uint64_t block, void *page, struct err *e)
 		    "the thin pool's metadata was not read in the time that it "
 		    "may be held (%llu blocks of it were)",
 		    (unsigned long long)d->reads);
+	return 0;
+}
+
+int
+thin_disk_read(struct thin_disk *d, uint64_t block, void *page, struct err *e)
+{
+	int rc = check_stop(d, e);
+
+	if (rc < 0)
+		return rc;
 	assert(block < d->blocks);
 	d->reads++;
 	rc = fs_pread(d->fd, page, THIN_BLOCK_LEN, block * THIN_BLOCK_LEN, e);
@@ -154,7 +166,8 @@ thin_cursor_init(struct thin_cursor *c, struct thin_disk *d,
 	int rc;
 
 	assert(tree->root > 0 && tree->root < d->blocks);
-	rc = mem_try_pages(&pages, THIN_DEPTH_MAX * THIN_BLOCK_LEN, e);
+	rc = mem_try_pages(
+	    &pages, (THIN_DEPTH_MAX + THIN_AHEAD_MAX) * THIN_BLOCK_LEN, e);
 	if (rc < 0)
 		return rc;
 	*c = (struct thin_cursor){
@@ -164,6 +177,8 @@ thin_cursor_init(struct thin_cursor *c, struct thin_disk *d,
 	    .front = THIN_SUBTREE,
 	    .block = tree->root,
 	};
+	/* Not touched, so not in memory, until leaves are read ahead. */
+	c->ahead.pages = c->pages + (size_t)THIN_DEPTH_MAX * THIN_BLOCK_LEN;
 	return 0;
 }
 
@@ -203,6 +218,84 @@ look(struct thin_cursor *c)
 	}
 }
 
+/* ---- leaves read ahead ---- */
+
+/*
+ * Blocks from the child in front on that hold it and up to `want` - 1 of those
+ * behind it. Leaves mostly lie in the order of their keys, with a node of
+ * another kind between them here and there, which costs less to read than
+ * to leave out.
+ */
+static uint32_t
+span(const struct thin_cursor *c)
+{
+	const struct thin_node *up = &c->node[c->depth - 1];
+	uint64_t last = c->block;
+
+	for (uint32_t i = 1; i < c->ahead.want && up->i + i < up->n; i++) {
+		uint64_t block = child_at(up, up->i + i);
+
+		if (block <= last || block - last > GAP_MAX ||
+		    block - c->block >= THIN_AHEAD_MAX)
+			break;
+		last = block;
+	}
+	return (uint32_t)(last - c->block) + 1;
+}
+
+static bool
+is_ahead(const struct thin_cursor *c)
+{
+	return c->block >= c->ahead.first &&
+	       c->block - c->ahead.first < c->ahead.n;
+}
+
+static void
+read_ahead(struct thin_cursor *c)
+{
+	struct thin_ahead *a = &c->ahead;
+	struct err ignored = ERR_NONE;
+	uint32_t n;
+
+	a->want =
+	    a->want < THIN_AHEAD_MAX / 2 ? 2 * a->want + 1 : THIN_AHEAD_MAX;
+	a->n = 0;
+	n = span(c);
+	if (n == 1)
+		return;
+	/* Where it fails, the one that is needed is read alone. */
+	if (fs_pread(c->disk->fd, a->pages, n * THIN_BLOCK_LEN,
+		c->block * THIN_BLOCK_LEN, &ignored) < 0)
+		return;
+	c->disk->reads += n;
+	a->first = c->block;
+	a->n = n;
+}
+
+/* The node in front, as it is on the disk. What is reached from the roots is
+ * not written while it may be read, so it can be old by now without harm. */
+static int
+read_node(struct thin_cursor *c, uint8_t *page, struct err *e)
+{
+	const struct thin_ahead *a = &c->ahead;
+	int rc;
+
+	/* Only leaves: nodes above them would push those out. */
+	if (c->leaf_depth == 0 || c->depth != c->leaf_depth)
+		return thin_disk_read(c->disk, c->block, page, e);
+	rc = check_stop(c->disk, e);
+	if (rc < 0)
+		return rc;
+	if (!is_ahead(c))
+		read_ahead(c);
+	if (!is_ahead(c))
+		return thin_disk_read(c->disk, c->block, page, e);
+	/* A copy: in a tree that is uneven it may have children there. */
+	memcpy(page, a->pages + (c->block - a->first) * THIN_BLOCK_LEN,
+	    THIN_BLOCK_LEN);
+	return 0;
+}
+
 int
 thin_cursor_enter(struct thin_cursor *c, struct err *e)
 {
@@ -220,13 +313,15 @@ thin_cursor_enter(struct thin_cursor *c, struct err *e)
 
 		n.end = up->i + 1 < up->n ? key_at(up, up->i + 1) : up->end;
 	}
-	rc = thin_disk_read(c->disk, c->block, n.page, e);
+	rc = read_node(c, n.page, e);
 	if (rc == 0)
 		rc = check_header(&c->tree, &n, c->block, e);
 	if (rc == 0)
 		rc = check_entries(c->disk, &n, c->block, c->key, e);
 	if (rc < 0)
 		return rc;
+	if (n.leaf)
+		c->leaf_depth = c->depth;
 	c->node[c->depth++] = n;
 	look(c);
 	return 0;
@@ -240,6 +335,8 @@ thin_cursor_skip(struct thin_cursor *c)
 		c->front = THIN_END;
 		return;
 	}
+	if (c->front == THIN_SUBTREE)
+		c->ahead.want = 0;
 	c->node[c->depth - 1].i++;
 	look(c);
 }

@@ -30,7 +30,7 @@
 struct thin_disk {
 	int fd;           /* borrowed */
 	uint64_t blocks;  /* as many as it has */
-	uint64_t reads;   /* nodes read so far */
+	uint64_t reads;   /* blocks read so far */
 	int64_t until_ms; /* clock_mono_ms time to be done by; 0: any */
 };
 
@@ -63,14 +63,28 @@ struct thin_node {
 	bool leaf;
 };
 
+/* As many blocks as are read at once where leaf after leaf is wanted. */
+#define THIN_AHEAD_MAX 64u
+
+/* Leaves in one piece, as they were read. */
+struct thin_ahead {
+	uint8_t *pages;
+	uint64_t first; /* block */
+	uint32_t n;     /* of them; 0: none */
+	uint32_t want;  /* leaves to read at once: more as they are entered in
+			   a row, one after a subtree that was passed */
+};
+
 /* Goes through a tree in the order of its keys, reads a subtree only if told.
- * Memory: a block for each level. */
+ * Memory: a block for each level, and THIN_AHEAD_MAX leaves. */
 struct thin_cursor {
 	struct thin_disk *disk;
 	struct thin_tree tree;
 	uint8_t *pages;
 	struct thin_node node[THIN_DEPTH_MAX]; /* from the root down */
 	unsigned depth;                        /* of them are in use */
+	unsigned leaf_depth;                   /* of the last leaf; 0: none */
+	struct thin_ahead ahead;
 
 	enum thin_front front;
 	uint64_t key;         /* the entry's, or all in the subtree are >= it */

@@ -2,7 +2,7 @@
  * What a dm-thin pool knows of its devices: which block of a device lies in
  * which block of the pool's data, and in what two devices differ. Read from
  * the pool's metadata (format 2) itself, without the kernel: its `_tmeta`
- * device opened with O_DIRECT, or a file. One thread's. Memory: 16 blocks for
+ * device opened with O_DIRECT, or a file. One thread's. Memory: 80 blocks for
  * each tree that is walked, however large it is.
  *
  * A pool in use changes its metadata all the time. Reserve a metadata snapshot

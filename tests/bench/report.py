@@ -208,8 +208,9 @@ class Report:
                  "not changed, and neap reads the rest only. *Restored* was "
                  "made by thin_restore, which shares nothing, so that neap "
                  "has to read both trees, too; thin_delta always does. neap "
-                 "reads 4 KiB at a time past the cache, with memory for a path "
-                 f"of the tree. Cold caches; {when['when']}, commit "
+                 "reads past the cache, leaves in a row up to 256 KiB at a "
+                 "time, with memory for these and for a path of each tree. "
+                 f"Cold caches; {when['when']}, commit "
                  f"{when['commit']}.")
         theirs = {"line": "thin", "data": "restored", "peer": "thin_delta"}
         cells = []

@@ -253,6 +253,58 @@ test_moved_nodes_are_not_read(void **state)
 	thin_build_fini(&b);
 }
 
+/* Calls of read that this process made. */
+static unsigned long
+read_calls(void)
+{
+	unsigned long n = 0;
+	FILE *f = fopen("/proc/self/io", "re");
+
+	if (f == NULL || fscanf(f, "rchar: %*u wchar: %*u syscr: %lu", &n) != 1)
+		n = 0;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+/* Two trees that share nothing, and a leaf in the middle that is damaged. */
+static void
+test_leaves_in_a_row_are_read_at_once(void **state)
+{
+	SCOPED_FD int fd = new_file();
+	SCOPED_THIN_META struct thin_meta *m = NULL;
+	const uint64_t n = 126 * 100;
+	unsigned long calls = read_calls();
+	struct thin_build b;
+	struct said s;
+	struct err e = ERR_NONE;
+	uint64_t second, blocks;
+	char where[32];
+
+	(void)state;
+	if (calls == 0)
+		skip(); /* a kernel that does not count */
+	thin_build_init(&b, fd, META_BLOCKS, 126);
+	thin_build_device(&b, 1, bulk(&b, n), n);
+	second = b.next;
+	thin_build_device(&b, 2, bulk(&b, n), n);
+	thin_build_finish(&b);
+	calls = read_calls();
+	blocks = compared(&b, 1, 2, &s);
+	calls = read_calls() - calls;
+	assert_string_equal(s.text, "");
+	assert_in_range(blocks, 200, 220); /* none of them for nothing */
+	assert_in_range(calls, 1, 60);
+
+	thin_build_at(&b, second + 50)[100] ^= 1;
+	assert_int_equal(thin_meta_open(&m, fd, true, &e), 0);
+	assert_int_equal(thin_meta_compare(m, 1, 2, say, &s, &e), -EBADMSG);
+	snprintf(where, sizeof where, "block %llu ",
+	    (unsigned long long)second + 50);
+	assert_non_null(strstr(e.text, where));
+	thin_build_fini(&b);
+}
+
 static void
 test_the_callers_error_ends_it(void **state)
 {
@@ -651,6 +703,7 @@ main(void)
 	    cmocka_unit_test(test_shared_nodes_are_not_read),
 	    cmocka_unit_test(test_a_taller_tree_shares_too),
 	    cmocka_unit_test(test_moved_nodes_are_not_read),
+	    cmocka_unit_test(test_leaves_in_a_row_are_read_at_once),
 	    cmocka_unit_test(test_the_callers_error_ends_it),
 	    cmocka_unit_test(test_held_is_what_counts),
 	    cmocka_unit_test(test_a_released_snapshot_is_noticed),
