@@ -15,7 +15,7 @@
 #   put_fs xfs|ext4 LV DIR             mkfs, mount
 #   volumes      what lvs shows, one line each: to be compared before and after
 disk=()
-keep= # folder that is there before, in, and after the machine
+keep="" # folder that is there before, in, and after the machine
 
 lab() {
     local size i sizes=()

@@ -69,8 +69,9 @@ act(struct snap_volume *v, const char *what, const char *name, struct err *e)
 	if (name == NULL)
 		return err_set(e, -EINVAL, "%s needs a name", what);
 	if (strcmp(what, "create") == 0)
-		return snap_ready(v, name, false, e) < 0 ? e->code
-						  : snap_create(v, name, e);
+		return snap_ready(v, name, false, e) < 0
+			   ? e->code
+			   : snap_create(v, name, e);
 	if (strcmp(what, "remove") == 0)
 		return snap_remove(v, name, e);
 	if (strcmp(what, "intact") == 0)
