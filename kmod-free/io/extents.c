@@ -60,6 +60,7 @@ by_place(const void *pa, const void *pb)
 static void
 sort(struct extents *x)
 {
+	assert(x->v != NULL || x->n == 0);
 	for (size_t i = 1; i < x->n; i++) {
 		if (by_place(&x->v[i - 1], &x->v[i]) > 0) {
 			qsort(x->v, x->n, sizeof *x->v, by_place);

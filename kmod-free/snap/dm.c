@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kmod-free/snap/dm.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libdevmapper.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <sys/sysmacros.h>
 
 #include "agent/core/mem.h"
@@ -106,6 +108,21 @@ dm_status(const char *uuid, char **type, char **status, struct err *e)
 	*type = mem_str(kind);
 	*status = mem_str(words);
 	return 0;
+}
+
+bool
+dm_take_number(const char **s, char behind, uint64_t *out)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)**s))
+		return false;
+	errno = 0;
+	*out = strtoull(*s, &end, 10);
+	if (errno != 0 || (*end != behind && *end != '\0'))
+		return false;
+	*s = *end == '\0' ? end : end + 1;
+	return true;
 }
 
 int

@@ -6,6 +6,8 @@
 #ifndef NEAP_SNAP_DM_H
 #define NEAP_SNAP_DM_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "agent/core/err.h"
@@ -18,6 +20,9 @@ int dm_device(const char *uuid, dev_t *out, struct err *e);
 /* Opens a device of this number for reading, with these flags besides. Without
  * udev it has no other name. */
 int dm_open(dev_t dev, int flags, struct err *e);
+/* Of status words, a number and the one character behind it, or the end; moves *s
+ * behind both. */
+bool dm_take_number(const char **s, char behind, uint64_t *out);
 int dm_message(const char *uuid, const char *text, struct err *e);
 
 #endif

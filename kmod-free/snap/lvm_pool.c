@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kmod-free/snap/lvm_pool.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,22 +32,6 @@ struct pool_state {
 	uint64_t held;      /* block of the held root; 0: none */
 };
 
-/* A number and the one character behind it, or the end. */
-static bool
-take_number(const char **s, char behind, uint64_t *out)
-{
-	char *end;
-
-	if (!isdigit((unsigned char)**s))
-		return false;
-	errno = 0;
-	*out = strtoull(*s, &end, 10);
-	if (errno != 0 || (*end != behind && *end != '\0'))
-		return false;
-	*s = *end == '\0' ? end : end + 1;
-	return true;
-}
-
 /* "TRANSACTION USED/ALL DATA/ALL HELD …", HELD a block or "-"
  * (Documentation/admin-guide/device-mapper/thin-provisioning.rst). */
 static bool
@@ -56,15 +39,15 @@ parse_state(const char *words, struct pool_state *s)
 {
 	uint64_t transaction;
 
-	if (!take_number(&words, ' ', &transaction) ||
-	    !take_number(&words, '/', &s->used) ||
-	    !take_number(&words, ' ', &s->all) || s->all == 0)
+	if (!dm_take_number(&words, ' ', &transaction) ||
+	    !dm_take_number(&words, '/', &s->used) ||
+	    !dm_take_number(&words, ' ', &s->all) || s->all == 0)
 		return false;
 	words += strcspn(words, " ");
 	words += strspn(words, " ");
 	s->held = 0;
 	return (words[0] == '-' && (words[1] == ' ' || words[1] == '\0')) ||
-	       take_number(&words, ' ', &s->held);
+	       dm_take_number(&words, ' ', &s->held);
 }
 
 static int
@@ -93,7 +76,7 @@ read_note(const struct lvm_pool *p)
 	uint64_t root;
 
 	if (pread(p->lock, text, sizeof text - 1, 0) <= 0 ||
-	    !take_number(&s, '\n', &root))
+	    !dm_take_number(&s, '\n', &root))
 		return 0;
 	return root;
 }

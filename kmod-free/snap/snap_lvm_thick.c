@@ -8,7 +8,6 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,7 +216,8 @@ thick_watch(
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
 	SCOPED_FREE char *type = NULL, *words = NULL, *uuid = NULL;
-	unsigned long long used, all;
+	const char *s;
+	uint64_t used, all;
 	int rc = watch_it(v, name, e);
 
 	if (rc < 0)
@@ -226,8 +226,9 @@ thick_watch(
 	rc = dm_status(uuid, &type, &words, e);
 	if (rc < 0)
 		return rc;
-	if (strcmp(type, "snapshot") != 0 ||
-	    sscanf(words, "%llu/%llu", &used, &all) != 2)
+	s = words;
+	if (strcmp(type, "snapshot") != 0 || !dm_take_number(&s, '/', &used) ||
+	    !dm_take_number(&s, ' ', &all))
 		return lost(&v->watched, e);
 	if (!v->no_more && used > all / 100 * EXTEND_PERCENT &&
 	    v->watched.size < most_space(v))
