@@ -23,9 +23,8 @@ struct plan_volume {
 	bool live;       /* provider "none": not a snapshot */
 	bool several;    /* one of several that must be of one instant, */
 	bool frozen;     /* and stopped for it with the others */
-	uint64_t
-	    unused; /* bytes of its image that are not read, see unused.c */
-	bool taken; /* its snapshot of this run stands, or may */
+	bool taken;      /* its snapshot of this run stands, or may */
+	uint64_t unused; /* bytes of its image that are not read: unused.c */
 };
 
 struct plan_path {

@@ -13,6 +13,19 @@
 #include "agent/job/run.h"
 #include "agent/job/tree_image.h"
 
+/* Many file systems cannot tell, and that is nobody's concern. */
+static void
+say_why(const struct run *r, const struct snap_volume *v, int rc,
+    const struct err *e)
+{
+	if (rc == -EOPNOTSUPP)
+		log_debug("job %s: all of %s is read: %s", r->job->name,
+		    v->image.name, e->text);
+	else
+		log_notice("job %s: all of %s is read, free space too: %s",
+		    r->job->name, v->image.name, e->text);
+}
+
 int
 unused_find(struct run *r, struct err *e)
 {
@@ -29,8 +42,7 @@ unused_find(struct run *r, struct err *e)
 		if (rc == -ECANCELED)
 			return rc;
 		if (rc < 0) {
-			log_debug("job %s: all of %s is read: %s", r->job->name,
-			    pv->v->image.name, e->text);
+			say_why(r, pv->v, rc, e);
 			err_clear(e);
 			continue;
 		}
