@@ -34,7 +34,7 @@ wal_to "$keep/wal"
 pg "create tablespace far location '$keep/space/far'" \
     "create table far (x int) tablespace far" \
     "insert into far select generate_series(1, 10000)"
-load 10
+load 5
 volumes_before=$(volumes)
 
 # ---- one instant ----
