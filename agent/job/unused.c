@@ -87,6 +87,12 @@ unused_compare(struct run *r, size_t volume, const char *anchor,
 		rc = snap_used(pv->v, anchor, &then, e);
 	else
 		all(&then, old->size);
+	/* As another kernel might tell. */
+	if (rc == 0 && old->unused > 0 &&
+	    old->size != extents_bytes(&then) + old->unused)
+		rc = err_set(e, -ESTALE,
+		    "%s no longer says of its last snapshot what it said then",
+		    pv->v->image.name);
 	if (rc < 0)
 		return rc;
 	if (pv->unused == 0) {

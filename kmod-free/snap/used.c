@@ -78,6 +78,7 @@ struct finding {
 	uint64_t at;       /* all below is in `used`, or free */
 	uint64_t from, to; /* free, not yet taken account of */
 	uint64_t seen;     /* records go up */
+	uint64_t busy;     /* what is in use ends here, so far */
 	uint32_t device;
 };
 
@@ -108,8 +109,15 @@ take_record(struct finding *f, const struct fsmap *r, bool first, struct err *e)
 		    (unsigned long long)r->fmr_physical);
 	f->seen = r->fmr_physical;
 	if ((r->fmr_flags & FMR_OF_SPECIAL_OWNER) == 0 ||
-	    r->fmr_owner != FMR_OWN_FREE)
+	    r->fmr_owner != FMR_OWN_FREE) {
+		if (f->busy < r->fmr_physical + r->fmr_length)
+			f->busy = r->fmr_physical + r->fmr_length;
 		return 0;
+	}
+	if (r->fmr_physical < f->busy)
+		return err_set(e, -EOPNOTSUPP,
+		    "it says that the place %llu is both free and in use",
+		    (unsigned long long)r->fmr_physical);
 	f->seen += r->fmr_length;
 	if (r->fmr_physical != f->to) {
 		leave_out(f);

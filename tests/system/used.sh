@@ -65,7 +65,7 @@ good() { # TYPE NAME MKFS…
     losetup -d "$dev"
     rm "$tmp/$name.copy"
 }
-good ext4 ext4 mkfs.ext4 -qF
+good ext4 ext4 mkfs.ext4 -qF -b 4096
 good ext4 ext4-1k mkfs.ext4 -qF -b 1024
 good ext4 ext4-small-groups mkfs.ext4 -qF -g 1024
 good ext4 ext4-no-journal mkfs.ext4 -qF -O '^has_journal'
