@@ -35,7 +35,8 @@ everything(struct run *r, size_t volume, const char *why)
 	tracker_answer_fini(&r->named[volume]);
 	r->named[volume] = (struct tracker_answer){.everything = true};
 	extents_settle(&r->named[volume].ranges);
-	if (r->everything_why == NULL && change_counts(r, volume))
+	if (why != NULL && r->everything_why == NULL &&
+	    change_counts(r, volume))
 		r->everything_why = mem_str(why);
 }
 
@@ -117,9 +118,11 @@ ask_one(struct run *r, size_t i, const char *anchor, struct err *e)
 		everything(r, i, e->text);
 		return err_clear(e);
 	}
-	r->tracker = t->name;
+	/* Of several volumes some may be compared, and others scanned. */
+	if (t->compares || strcmp(r->tracker, "scan") == 0)
+		r->tracker = t->name;
 	if (r->named[i].everything)
-		everything(r, i, "the tracker names everything");
+		everything(r, i, NULL);
 	return 0;
 }
 
@@ -171,8 +174,10 @@ change_ask(struct run *r, struct err *e)
 			rc = ask_one(r, i, anchor, e);
 		if (rc < 0)
 			return rc;
-		all = all && r->named[i].everything;
+		all = all && (r->named[i].everything || !change_counts(r, i));
 	}
+	if (all && r->everything_why == NULL)
+		r->everything_why = mem_str("the tracker names everything");
 	if (!all && (r->state.serial + 1) % SECOND_OPINION_EVERY == 0)
 		ask_second(r, anchor);
 	return 0;
