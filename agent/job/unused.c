@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 
-#include "agent/core/jdoc.h"
 #include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/job/run.h"

@@ -200,12 +200,10 @@ open_metadata(struct lvm_pool *p, const struct lvm_lv *pool, struct err *e)
 int
 lvm_pool_hold(struct lvm_pool **out, const struct lvm_volume *v, struct err *e)
 {
-	SCOPED_FREE char *select =
-	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, v->lv.pool);
 	SCOPED_LVM_LV struct lvm_lv pool = {0};
 	struct err later = ERR_NONE;
 	struct lvm_pool *p;
-	int rc = lvm_find(select, &pool, e);
+	int rc = lvm_volume_pool(v, &pool, e);
 
 	if (rc < 0)
 		return rc;

@@ -130,6 +130,17 @@ lvm_volume_open(struct lvm_volume **out, const char *path, struct err *e)
 	return 0;
 }
 
+int
+lvm_volume_pool(const struct lvm_volume *v, struct lvm_lv *out, struct err *e)
+{
+	SCOPED_FREE char *select =
+	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, v->lv.pool);
+
+	if (lvm_find(select, out, e) < 0)
+		return err_wrap(e, "pool %s/%s", v->lv.vg, v->lv.pool);
+	return 0;
+}
+
 /* ---- its snapshots ------------------------------------------------------------- */
 
 /* lvm's alphabet; a job's name has no other characters. */

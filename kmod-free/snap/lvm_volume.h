@@ -31,6 +31,10 @@ struct lvm_volume {
 int lvm_volume_open(struct lvm_volume **out, const char *path, struct err *e);
 void lvm_volume_close(struct lvm_volume *v);
 
+/* thin: the pool that it lies in. */
+int lvm_volume_pool(
+    const struct lvm_volume *v, struct lvm_lv *out, struct err *e);
+
 /* "VG/NAME.abcdef" of a snapshot; gives. -EINVAL: lvm takes no such name. */
 int lvm_volume_name(const struct lvm_volume *v, const char *snapshot,
     char **out, struct err *e);

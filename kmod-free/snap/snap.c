@@ -263,7 +263,7 @@ snap_used(
 	if (rc >= 0)
 		rc = image_probe(&like, fd, e);
 	if (rc >= 0)
-		rc = used_find(fd, like.fs_type, out, e);
+		rc = used_find(fd, like.image.size, like.fs_type, out, e);
 	free(like.fs_type);
 	free(like.fs_uuid);
 	image_fini(&like.image);

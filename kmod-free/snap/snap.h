@@ -123,7 +123,7 @@ int snap_watch(
 /*
  * SNAP_IMAGE: what of a view its file system uses, as ranges of object 0,
  * settled; the rest holds nothing, whatever bytes are there. -EOPNOTSUPP: that
- * cannot be told, or not be believed, and why.
+ * cannot be told; -ESTALE: not be believed; and why.
  */
 int snap_used(struct snap_volume *v, const char *name, struct extents *out,
     struct err *e);

@@ -127,14 +127,11 @@ thin_ready(
     struct snap_volume *base, const char *name, bool frozen, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
-	SCOPED_FREE char *select =
-	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, v->lv.pool);
 	SCOPED_LVM_LV struct lvm_lv pool = {0};
-	int rc = lvm_find(select, &pool, e);
+	int rc = lvm_volume_pool(v, &pool, e);
 
-	if (rc < 0)
-		return err_wrap(e, "pool %s/%s", v->lv.vg, v->lv.pool);
-	rc = check_pool(&pool, e);
+	if (rc == 0)
+		rc = check_pool(&pool, e);
 	return rc == 0 && frozen ? make_early(v, &pool, name, e) : rc;
 }
 

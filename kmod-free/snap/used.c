@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <linux/fsmap.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/core/bytes.h"
@@ -42,9 +40,9 @@ check_ext4(int fd, struct err *e)
 		return err_set(e, -EIO, "its superblock cannot be read");
 	if (bytes_le32(super + EXT4_INCOMPAT) & EXT4_NEEDS_RECOVERY)
 		return err_set(
-		    e, -EOPNOTSUPP, "its journal has not been written out");
+		    e, -ESTALE, "its journal has not been written out");
 	if (bytes_le16(super + EXT4_STATE) & EXT4_STATE_ERRORS)
-		return err_set(e, -EOPNOTSUPP, "it has found errors in itself");
+		return err_set(e, -ESTALE, "it has found errors in itself");
 	/* Clusters were taken for blocks there more than once. */
 	if (bytes_le32(super + EXT4_RO_COMPAT) & EXT4_BIGALLOC)
 		return err_set(e, -EOPNOTSUPP, "it has the feature bigalloc");
@@ -104,7 +102,7 @@ take_record(struct finding *f, const struct fsmap *r, bool first, struct err *e)
 		return err_set(e, -EOPNOTSUPP, "it lies on several devices");
 	if (r->fmr_physical < f->seen || r->fmr_physical > f->size ||
 	    r->fmr_length > f->size - r->fmr_physical)
-		return err_set(e, -EOPNOTSUPP,
+		return err_set(e, -ESTALE,
 		    "what it says of the place %llu cannot be",
 		    (unsigned long long)r->fmr_physical);
 	f->seen = r->fmr_physical;
@@ -115,7 +113,7 @@ take_record(struct finding *f, const struct fsmap *r, bool first, struct err *e)
 		return 0;
 	}
 	if (r->fmr_physical < f->busy)
-		return err_set(e, -EOPNOTSUPP,
+		return err_set(e, -ESTALE,
 		    "it says that the place %llu is both free and in use",
 		    (unsigned long long)r->fmr_physical);
 	f->seen += r->fmr_length;
@@ -146,7 +144,7 @@ ask(struct finding *f, int root, struct err *e)
 				   ? err_set(e, -EOPNOTSUPP, "it cannot tell")
 				   : err_sys(e, errno, "ask what it uses");
 		if (h->fmh_entries == 0 || h->fmh_entries > BATCH)
-			return err_set(e, -EOPNOTSUPP, "its answer has no end");
+			return err_set(e, -ESTALE, "its answer has no end");
 		for (uint32_t i = 0; rc == 0 && i < h->fmh_entries; i++) {
 			rc = take_record(f, &h->fmh_recs[i], first, e);
 			first = false;
@@ -161,34 +159,22 @@ ask(struct finding *f, int root, struct err *e)
 	extents_settle(f->used);
 	if (!extents_contain(f->used, 0, 0, BLOCK))
 		return err_set(
-		    e, -EOPNOTSUPP, "it says that it uses no superblock");
-	return 0;
-}
-
-static int
-size_of(int fd, uint64_t *size, struct err *e)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 ||
-	    (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, size) < 0))
-		return err_sys(e, errno, "ask the device for its size");
-	if (!S_ISBLK(st.st_mode))
-		*size = (uint64_t)st.st_size;
+		    e, -ESTALE, "it says that it uses no superblock");
 	return 0;
 }
 
 int
-used_find(int fd, const char *fs_type, struct extents *out, struct err *e)
+used_find(int fd, uint64_t size, const char *fs_type, struct extents *out,
+    struct err *e)
 {
-	struct finding f = {.used = out};
+	struct finding f = {.used = out, .size = size};
 	SCOPED_FD int root = -1;
-	int rc = size_of(fd, &f.size, e);
+	int rc = 0;
 
 	*out = (struct extents){.max = RANGES_MAX};
-	if (rc == 0 && strcmp(fs_type, "ext4") == 0)
+	if (strcmp(fs_type, "ext4") == 0)
 		rc = check_ext4(fd, e);
-	else if (rc == 0 && strcmp(fs_type, "xfs") != 0)
+	else if (strcmp(fs_type, "xfs") != 0)
 		rc = err_set(e, -EOPNOTSUPP, "\"%s\" cannot tell", fs_type);
 	if (rc == 0)
 		rc = root = mount_it(fd, fs_type, e);

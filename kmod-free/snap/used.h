@@ -14,10 +14,12 @@
 #include "kmod-free/io/extents.h"
 
 /*
- * Of the open device `fd` with a file system of this type ("xfs"), as libblkid
- * calls it: ranges of object 0, of whole blocks of 4096 bytes, settled.
- * -EOPNOTSUPP: such a one cannot tell, or cannot be believed, and why.
+ * Of the open device `fd` of `size` bytes, with a file system of this type
+ * ("xfs"), as libblkid calls it: ranges of object 0, of whole blocks of 4096
+ * bytes, settled. -EOPNOTSUPP: such a one cannot tell; -ESTALE: this one cannot
+ * be believed, and why.
  */
-int used_find(int fd, const char *fs_type, struct extents *out, struct err *e);
+int used_find(int fd, uint64_t size, const char *fs_type, struct extents *out,
+    struct err *e);
 
 #endif
