@@ -5,14 +5,15 @@
 # engine.
 # tmp and the like come from the libraries.
 # shellcheck disable=SC2154,SC2034
-. "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/lib-lab.sh"
 . "$(dirname "$0")/lib-backup.sh"
 after() {
-    for b in $(backups scanned) $(backups thick); do
+    backups scanned 3
+    for b in $backups; do boots "$b"; done
+    backups thick 2
+    for b in $backups; do
         boots "$b"
+        same_as_device "$b"
     done
-    same_as_device "$(backups thick | tail -n 1)"
 }
 lab 1G
 neap_tmp
@@ -34,6 +35,7 @@ for n in 1 2 3; do
 done
 n=1
 backup thick
+keep_device thick
 n=2
 sleep 1
 promise "$tmp/thick"

@@ -5,11 +5,10 @@
 # its check boots the engine.
 # tmp and the like come from the libraries.
 # shellcheck disable=SC2154,SC2034
-. "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/lib-lab.sh"
 . "$(dirname "$0")/lib-backup.sh"
 after() {
-    for b in $(backups thin); do
+    backups thin 3
+    for b in $backups; do
         same_as_device "$b"
         boots "$b"
     done

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154,SC2034
-# PostgreSQL under pgbench on logical volumes, backed up whole. Source it behind
-# lib.sh and lib-lab.sh and before lab is called; $n is the number of the backup,
-# for the names of the points. Before the machine:
-#   before            makes a cluster with a small pgbench; $initdb and $pg_settings
-#                     more options
+# PostgreSQL under pgbench on logical volumes, backed up whole. Source it first of
+# all; $n is the number of the backup, for the names of the points. Before the
+# machine:
+#   before            makes a cluster with a small pgbench, and little WAL
 # In it:
 #   job NAME DIR [SETTING…]   a job of the configuration, on the cluster in DIR/pg
 #   configure         takes the jobs from stdin, and makes the repository
@@ -20,11 +19,13 @@
 #   keep_device JOB   the snapshot that is held, for same_as_device
 #   keep_repo         for all that comes after
 # After it:
-#   backups JOB       their names
+#   backups JOB N     that there are so many; their names in $backups
 #   boots BACKUP      its check boots the engine
 #   same_as_device BACKUP     what is extracted is the snapshot that was held, but for
 #                     what its file system does not use, which is zeros
 #   of_one_instant BACKUP DIR…     by what was counted there
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib-lab.sh"
 neap() { "$NEAP_BUILD/neap" -q -c "$tmp/neap.yaml" "$@"; }
 restore() { "$NEAP_BUILD/neap-restore" -q -c "$keep/neap.yaml" "$@"; }
 
@@ -33,8 +34,8 @@ before() {
     need_built neap
     need_built neap-restore
     pg_bin=$(pg_bin) || skip_all "no PostgreSQL server here"
-    start_pg "$keep/pg" "max_wal_size = 32MB" "min_wal_size = 32MB" \
-        ${pg_settings:+"$pg_settings"} || skip_all "PostgreSQL does not start"
+    initdb=--wal-segsize=1
+    start_pg "$keep/pg" "max_wal_size = 8MB" "min_wal_size = 8MB" || skip_all "PostgreSQL does not start"
     as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -q -i -s 1 postgres >/dev/null 2>&1
     stop_pg
 }
@@ -137,9 +138,10 @@ keep_repo() {
 }
 
 # ---- after it ----
-backups() { # JOB
-    restore --json list "$1" | python3 -c 'import json, sys
-for b in json.load(sys.stdin): print(b["backup"])'
+backups() { # JOB N
+    backups=$(restore --json list "$1" | python3 -c 'import json, sys
+for b in json.load(sys.stdin): print(b["backup"])')
+    is "$(wc -w <<<"$backups")" "$2" "$1: all $2 backups are in the repository"
 }
 boots() { # BACKUP
     what="${1%/*}: the check of ${1#*/} boots it" status 0 restore check "$1"

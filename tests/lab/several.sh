@@ -5,13 +5,10 @@
 # Whatever happens in the freeze, the writers go on.
 # tmp and the like come from the libraries.
 # shellcheck disable=SC2154,SC2034
-. "$(dirname "$0")/../lib.sh"
-. "$(dirname "$0")/lib-lab.sh"
 . "$(dirname "$0")/lib-backup.sh"
-initdb=--wal-segsize=1
-pg_settings="max_wal_size = 8MB"
 after() {
-    for b in $(backups db); do
+    backups db 12
+    for b in $backups; do
         boots "$b"
         of_one_instant "$b" "$keep/data" "$keep/wal"
     done
