@@ -22,6 +22,7 @@
  * as long as a mirror's conversion takes. */
 #define PATIENCE_MS 600000
 #define ARGS_MAX 32
+#define SAID_MS 2000
 #define UUID_RAW 32 /* in device-mapper's names: without the dashes */
 
 static const char fields[] =
@@ -108,6 +109,7 @@ lvm_run(const char *command, const char *const *args, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 
+	lvm_forget();
 	return run(&p, command, args, e);
 }
 
@@ -231,29 +233,101 @@ take_row(struct lvm_lv *l, const json_t *row, struct err *e)
 	return 0;
 }
 
-static int
-volumes(const char *select, json_t **doc, json_t **rows, struct err *e)
-{
-	const char *const args[] = {"--reportformat", "json", "--all",
-	    "--units", "b", "--nosuffix", "--options", fields, "--select",
-	    select, NULL};
+/* ---- all volumes ----------------------------------------------------------- */
 
-	return report("lvs", "lv", args, doc, rows, e);
+/* What lvs said last. */
+static struct {
+	json_t *doc;
+	json_t *rows; /* of it */
+	int64_t at_ms;
+} said;
+
+void
+lvm_forget(void)
+{
+	json_decref(said.doc);
+	said.doc = said.rows = NULL;
 }
 
-int
-lvm_each(const char *select, lvm_lv_fn *fn, void *arg, struct err *e)
+/* Gives the document, lends the rows. */
+static int
+volumes(json_t **doc, json_t **rows, struct err *e)
+{
+	static const char *const args[] = {"--reportformat", "json", "--all",
+	    "--units", "b", "--nosuffix", "--options", fields, NULL};
+	int rc;
+
+	if (said.doc != NULL && clock_mono_ms() - said.at_ms > SAID_MS)
+		lvm_forget();
+	if (said.doc == NULL) {
+		rc = report("lvs", "lv", args, &said.doc, &said.rows, e);
+		if (rc < 0)
+			return rc;
+		said.at_ms = clock_mono_ms();
+	}
+	*doc = json_incref(said.doc);
+	*rows = said.rows;
+	return 0;
+}
+
+static bool
+row_has(const json_t *row, const char *key, const char *value)
+{
+	SCOPED_FREE char *has = plain_name(jdoc_str(row, key, ""));
+
+	return strcmp(has, value) == 0;
+}
+
+static int
+find(const char *vg_uuid, const char *key, const char *value,
+    struct lvm_lv *out, struct err *e)
 {
 	SCOPED_JSON json_t *doc = NULL;
 	json_t *rows, *row;
 	size_t i;
-	int rc = volumes(select, &doc, &rows, e);
+	int rc = volumes(&doc, &rows, e);
+
+	if (rc < 0)
+		return rc;
+	/* A volume of several segments has a row for each. */
+	json_array_foreach (rows, i, row)
+		if (row_has(row, "vg_uuid", vg_uuid) &&
+		    row_has(row, key, value))
+			return take_row(out, row, e);
+	return err_set(e, -ENOENT, "lvm has no volume of %s %s", key, value);
+}
+
+int
+lvm_by_name(
+    const char *vg_uuid, const char *name, struct lvm_lv *out, struct err *e)
+{
+	return find(vg_uuid, "lv_name", name, out, e);
+}
+
+int
+lvm_by_uuid(
+    const char *vg_uuid, const char *uuid, struct lvm_lv *out, struct err *e)
+{
+	return find(vg_uuid, "lv_uuid", uuid, out, e);
+}
+
+int
+lvm_each_of(
+    const struct lvm_lv *origin, lvm_lv_fn *fn, void *arg, struct err *e)
+{
+	SCOPED_JSON json_t *doc = NULL;
+	json_t *rows, *row;
+	size_t i;
+	int rc = volumes(&doc, &rows, e);
 
 	if (rc < 0)
 		return rc;
 	json_array_foreach (rows, i, row) {
 		SCOPED_LVM_LV struct lvm_lv l = {0};
 
+		if (!row_has(row, "vg_uuid", origin->vg_uuid) ||
+		    !row_has(row, "origin_uuid", origin->uuid))
+			continue;
 		rc = take_row(&l, row, e);
 		if (rc == 0)
 			rc = fn(arg, &l, e);
@@ -261,21 +335,6 @@ lvm_each(const char *select, lvm_lv_fn *fn, void *arg, struct err *e)
 			return rc;
 	}
 	return 0;
-}
-
-int
-lvm_find(const char *select, struct lvm_lv *out, struct err *e)
-{
-	SCOPED_JSON json_t *doc = NULL;
-	json_t *rows;
-	int rc = volumes(select, &doc, &rows, e);
-
-	if (rc < 0)
-		return rc;
-	if (json_array_size(rows) == 0)
-		return err_set(e, -ENOENT, "lvm has no volume with %s", select);
-	/* A volume of several segments has a row for each. */
-	return take_row(out, json_array_get(rows, 0), e);
 }
 
 /* ---- from a device --------------------------------------------------------- */
@@ -318,7 +377,7 @@ lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e)
 	SCOPED_FREE char *path =
 	    mem_printf("/sys/dev/block/%u:%u/dm/uuid", major(dev), minor(dev));
 	SCOPED_BUF struct buf b = {0};
-	char uuid[LVM_UUID_MAX], select[64];
+	char vg_uuid[LVM_UUID_MAX], uuid[LVM_UUID_MAX];
 	int rc = fs_read_at(AT_FDCWD, path, 4096, &b, e);
 
 	if (rc == -ENOENT)
@@ -333,9 +392,9 @@ lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e)
 		    "device %u:%u is made by device-mapper, but it is not a "
 		    "logical volume (encryption or multipath lies above it)",
 		    major(dev), minor(dev));
+	with_dashes(vg_uuid, (char *)b.data + 4);
 	with_dashes(uuid, (char *)b.data + 4 + UUID_RAW);
-	snprintf(select, sizeof select, "lv_uuid=%s", uuid);
-	return lvm_find(select, out, e);
+	return lvm_by_uuid(vg_uuid, uuid, out, e);
 }
 
 /* "LVM-", the UUIDs of group and volume without their dashes, "-LAYER". */

@@ -39,21 +39,31 @@ struct lvm_lv {
 void lvm_lv_fini(struct lvm_lv *l); /* {0} is fine */
 #define SCOPED_LVM_LV __attribute__((cleanup(lvm_lv_fini)))
 
-typedef int lvm_lv_fn(void *arg, const struct lvm_lv *l, struct err *e);
-
-/* Each volume that lvm's selection (lvmreport(7)) matches, hidden ones too. */
-int lvm_each(const char *select, lvm_lv_fn *fn, void *arg, struct err *e);
-/* The one that it matches. -ENOENT: none. */
-int lvm_find(const char *select, struct lvm_lv *out, struct err *e);
+/*
+ * What lvm says of its volumes, hidden ones too. It is asked about all of them at
+ * once, which takes it no longer than about one, and not again for two seconds or
+ * until we have changed something. -ENOENT: it has none such.
+ */
+int lvm_by_name(
+    const char *vg_uuid, const char *name, struct lvm_lv *out, struct err *e);
+int lvm_by_uuid(
+    const char *vg_uuid, const char *uuid, struct lvm_lv *out, struct err *e);
 /* The one behind a block device. -EOPNOTSUPP: it is no logical volume, or
  * there is no lvm2 here. */
 int lvm_of_device(dev_t dev, struct lvm_lv *out, struct err *e);
+/* Each snapshot of a volume; fn may change what is there. */
+typedef int lvm_lv_fn(void *arg, const struct lvm_lv *l, struct err *e);
+int lvm_each_of(
+    const struct lvm_lv *origin, lvm_lv_fn *fn, void *arg, struct err *e);
+/* It is asked anew: for who must know what is there now. */
+void lvm_forget(void);
+
 /* What device-mapper calls a layer of it ("tpool", "cow"), NULL: itself; gives. */
 char *lvm_dm_uuid(const struct lvm_lv *l, const char *layer);
 /* Bytes of a volume group that no volume has. */
 int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);
 
-/* Runs "lvcreate" and the like; args NULL-terminated, without the command. */
+/* Runs "lvcreate" and the like, and forgets; args NULL-terminated, without the command. */
 int lvm_run(const char *command, const char *const *args, struct err *e);
 
 #endif

@@ -133,10 +133,7 @@ lvm_volume_open(struct lvm_volume **out, const char *path, struct err *e)
 int
 lvm_volume_pool(const struct lvm_volume *v, struct lvm_lv *out, struct err *e)
 {
-	SCOPED_FREE char *select =
-	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, v->lv.pool);
-
-	if (lvm_find(select, out, e) < 0)
+	if (lvm_by_name(v->lv.vg_uuid, v->lv.pool, out, e) < 0)
 		return err_wrap(e, "pool %s/%s", v->lv.vg, v->lv.pool);
 	return 0;
 }
@@ -179,10 +176,8 @@ lvm_volume_snapshot(const struct lvm_volume *v, const char *snapshot,
     struct lvm_lv *out, struct err *e)
 {
 	SCOPED_FREE char *name = lvm_name(v, snapshot);
-	SCOPED_FREE char *select =
-	    mem_printf("vg_uuid=%s && lv_name=%s", v->lv.vg_uuid, name);
 	struct lvm_lv l = {0};
-	int rc = lvm_find(select, &l, e);
+	int rc = lvm_by_name(v->lv.vg_uuid, name, &l, e);
 
 	if (rc == -ENOENT)
 		return err_set(e, rc, "there is no such snapshot");
@@ -251,8 +246,6 @@ int
 lvm_volume_view(
     const struct lvm_volume *v, const struct lvm_lv *snapshot, struct err *e)
 {
-	SCOPED_FREE char *select = mem_printf(
-	    "vg_uuid=%s && lv_uuid=%s", v->lv.vg_uuid, snapshot->uuid);
 	SCOPED_LVM_LV struct lvm_lv now = {0};
 	int rc;
 
@@ -260,7 +253,7 @@ lvm_volume_view(
 		return open_view(snapshot->dev, e);
 	rc = activate(snapshot, e);
 	if (rc == 0)
-		rc = lvm_find(select, &now, e);
+		rc = lvm_by_uuid(v->lv.vg_uuid, snapshot->uuid, &now, e);
 	if (rc < 0)
 		return rc;
 	if (now.dev == 0)
@@ -289,6 +282,8 @@ on_volume(void *arg, const struct lvm_lv *l, struct err *e)
 	char name[NAME_MAX_LVM];
 
 	(void)e;
+	if (strncmp(l->name, SNAP_PREFIX, strlen(SNAP_PREFIX)) != 0)
+		return 0;
 	if (n <= MARK + 1 || n >= sizeof name || l->name[n - MARK - 1] != '.' ||
 	    strncmp(l->name + n - MARK, all->volume->lv.uuid, MARK) != 0)
 		return 0;
@@ -307,12 +302,9 @@ lvm_volume_list(
     struct snap_volume *base, snap_list_fn *fn, void *arg, struct err *e)
 {
 	struct lvm_volume *v = (struct lvm_volume *)base;
-	SCOPED_FREE char *select =
-	    mem_printf("vg_uuid=%s && origin_uuid=%s && lv_name=~^" SNAP_PREFIX,
-		v->lv.vg_uuid, v->lv.uuid);
 	struct listing all = {.volume = v, .fn = fn, .arg = arg};
 
-	return lvm_each(select, on_volume, &all, e);
+	return lvm_each_of(&v->lv, on_volume, &all, e);
 }
 
 int

@@ -240,8 +240,10 @@ static int
 thick_intact(struct snap_volume *base, const char *name, struct err *e)
 {
 	SCOPED_LVM_LV struct lvm_lv l = {0};
-	int rc = lvm_volume_snapshot((struct lvm_volume *)base, name, &l, e);
+	int rc;
 
+	lvm_forget();
+	rc = lvm_volume_snapshot((struct lvm_volume *)base, name, &l, e);
 	return rc < 0 ? rc : check_whole(&l, e);
 }
 

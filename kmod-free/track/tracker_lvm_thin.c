@@ -38,15 +38,12 @@ thin_probe(struct snap_volume *v, struct err *e)
 static int
 check_origin(const struct lvm_volume *v, struct err *e)
 {
-	SCOPED_FREE char *select = NULL;
 	SCOPED_LVM_LV struct lvm_lv origin = {0};
 	int rc;
 
 	if (v->lv.origin_uuid[0] == '\0')
 		return 0;
-	select = mem_printf(
-	    "vg_uuid=%s && lv_uuid=%s", v->lv.vg_uuid, v->lv.origin_uuid);
-	rc = lvm_find(select, &origin, e);
+	rc = lvm_by_uuid(v->lv.vg_uuid, v->lv.origin_uuid, &origin, e);
 	if (rc < 0)
 		return rc;
 	if (strcmp(origin.segtype, "thin") == 0)
