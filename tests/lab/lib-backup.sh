@@ -113,11 +113,12 @@ while True:
 }
 backup() { # JOB; its JSON in $out
     what="$1: backup $n" status 0 neap --json backup "$1"
-    # One Python for all: to start one takes a second in the machine.
-    read -r tracker wrong read logical last why < <(python3 -c '
-import json, sys
-j = json.load(sys.stdin)
-print(*(j[k] for k in ("tracker", "wrong_blocks", "read_bytes", "logical_bytes", "backup", "everything_why")))' <<<"$out")
+    fact tracker && tracker=$fact
+    fact wrong_blocks && wrong=$fact
+    fact read_bytes && read=$fact
+    fact logical_bytes && logical=$fact
+    fact backup && last=$fact
+    fact everything_why && why=$fact
     diag "at $SECONDS s: $tracker, $wrong wrong, read $read of $logical, all because: $why"
 }
 # Read less than a third, by the tracker, with nothing that it missed.

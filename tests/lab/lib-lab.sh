@@ -14,6 +14,8 @@
 #   make_thick LV SIZE
 #   put_fs xfs|ext4 LV DIR             mkfs, mount
 #   volumes      what lvs shows, one line each: to be compared before and after
+#   fact KEY     sets $fact, of the JSON object in $out (None: it has no such):
+#                to start a Python takes a second in the machine
 disk=()
 keep="" # folder that is there before, in, and after the machine
 
@@ -97,3 +99,17 @@ put_fs() { # xfs|ext4 LV DIR
 }
 
 volumes() { lvs --noheadings -a -o lv_name,lv_attr,lv_size lab 2>/dev/null | sort; }
+
+fact() { # KEY
+    local line
+    fact=None
+    while read -r line; do
+        [[ $line == "\"$1\": "* ]] || continue
+        fact=${line#*: }
+        fact=${fact%,}
+        fact=${fact#\"}
+        fact=${fact%\"}
+        [ "$fact" != null ] || fact=None
+        return
+    done <<<"$out"
+}

@@ -32,35 +32,45 @@ held() { dmsetup status lab-pool-tpool | awk '{print $7}'; }
 noise "$tmp/thin/a" 5000000
 noise "$tmp/thick/a" 5000000
 what="thin: the first" status 0 neap -q backup thin
-why() { json everything_why <<<"$out"; }
+all_because() { # GLOB NAME
+    fact everything_why
+    like "$fact" "$1" "$2"
+}
+tracked() { # NAME
+    local all
+    fact tracker && all=$fact
+    fact everything_why && all+=" $fact"
+    fact wrong_blocks && all+=" $fact"
+    is "$all" "lvm-thin None 0" "$1"
+}
 
 # ---- the pool's metadata ----
 dmsetup message lab-pool-tpool 0 reserve_metadata_snap
 theirs=$(held)
 noise "$tmp/thin/b" 1000000
 what="held by somebody else: a backup all the same" status 0 neap --json backup thin
-like "$(why)" "*somebody else holds a metadata snapshot*" "held by somebody else: all is read, and why"
+all_because "*somebody else holds a metadata snapshot*" "held by somebody else: all is read, and why"
 is "$(held)" "$theirs" "held by somebody else: it stays theirs"
 note=/var/lib/neap/pools/$(lvs --noheadings -o lv_uuid lab/pool | tr -d ' ')
 echo "$theirs" >"$note"
 what="held by a dead run of ours" status 0 neap --json backup thin
-is "$(json tracker <<<"$out") $(why) $(json wrong_blocks <<<"$out")" "lvm-thin None 0" "held by a dead run of ours: it is let go, and the tracker answers"
+tracked "held by a dead run of ours: it is let go, and the tracker answers"
 is "$(held)" - "and nothing is held now"
 exec 8>>"$note"
 flock 8
 what="another process has the lock" status 0 neap --json backup thin
-like "$(why)" "*another process of neap reads*" "another process has the lock: all is read, and why"
+all_because "*another process of neap reads*" "another process has the lock: all is read, and why"
 exec 8>&-
 is "$(held)" - "and nothing is held"
 
 # ---- snapshots that are gone ----
 lvremove -q -f -y lab/"$(lvs --noheadings -o lv_name lab | tr -d ' ' | grep ^neap-thin-)" >/dev/null
 what="the last snapshot is gone" status 0 neap --json backup thin
-like "$(why)" "*snapshot of the last backup is missing*" "the last snapshot is gone: all is read, and why"
+all_because "*snapshot of the last backup is missing*" "the last snapshot is gone: all is read, and why"
 last=$(lvs --noheadings -o lv_name lab | tr -d ' ' | grep ^neap-thin-)
 lvchange -q -p rw "lab/$last" >/dev/null
 what="the last snapshot was made writable" status 0 neap --json backup thin
-like "$(why)" "*is writable*" "the last snapshot was made writable: all is read, and why"
+all_because "*is writable*" "the last snapshot was made writable: all is read, and why"
 is "$(volumes | grep -c ' neap-\|^ *neap-')" 1 "one snapshot is held, the last backup's"
 
 # ---- thick ----
@@ -92,7 +102,7 @@ lvcreate -q -y -Wn -L $((room - 200))M -n filler lab >/dev/null
 what="thick: the first, kept" status 0 neap -q backup kept
 noise "$tmp/thick/a" 90000000
 what="thick: the kept snapshot overflowed" status 0 neap --json backup kept
-like "$(why)" "*the snapshot is invalid*" "thick: the kept snapshot overflowed: all is read, and why"
+all_because "*the snapshot is invalid*" "thick: the kept snapshot overflowed: all is read, and why"
 lvextend -q -L +$(($(vgs --noheadings --units m --nosuffix -o vg_free lab | cut -d. -f1) - 84))M lab/filler >/dev/null
 before=$(names)
 (while :; do dd if=/dev/urandom of="$tmp/thick/a" bs=1M count=85 conv=notrunc,fsync status=none; done) &
@@ -117,5 +127,5 @@ is "$(volumes)" "$before" "the pool is nearly full: nothing is made or lost"
 lvremove -q -f -y lab/other >/dev/null
 fstrim "$tmp/thin"
 what="with room again it goes on" status 0 neap --json backup thin
-is "$(json tracker <<<"$out")" lvm-thin "with room again it goes on where it was"
+tracked "with room again it goes on where it was"
 done_testing

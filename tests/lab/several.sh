@@ -42,11 +42,11 @@ count_on "$keep/data" "$keep/wal"
 longest=0
 for ((n = 1; n <= 10; n++)); do
     backup db
-    freeze=$(json freeze_ms <<<"$out")
-    [ "$freeze" -le "$longest" ] || longest=$freeze
+    fact freeze_ms
+    [ "$fact" -le "$longest" ] || longest=$fact
 done
 diag "frozen for $longest ms at most"
-what="each freeze was shorter than its limit" ok [ "$longest" -lt 30000 ]
+what="each freeze was shorter than its limit" ok [ "${longest/#0/none}" -lt 30000 ]
 like "$(neap show db/latest)" '*frozen for*(2 volumes)*' "both volumes are frozen together"
 as_before "ten backups"
 
