@@ -10,6 +10,7 @@
 #   make scale      a backup of 10,000 changed blocks of databases up to 10 TB,
 #                   whose maps and index are made up (SCALE="TB…")
 #   make newcomer   README's commands on a fresh Debian 12 in a chroot
+#   make soak       crashes at every call, and the random tests with many rounds
 #   make fuzz       the parsers under libFuzzer, FUZZ_SECONDS each
 #   make coverage   all tests on instrumented programs; lines and branches that
 #                   they reach, per folder
@@ -101,7 +102,7 @@ programs := $(B)/neap $(B)/neap-restore \
 	$(patsubst %,$(B)/hooks/%,$(hook_programs))
 inspectors := $(B)/neap-inspect
 
-.PHONY: all deps demo check check-fast check-valgrind coverage lint bench fuzz \
+.PHONY: all deps demo check check-fast check-valgrind coverage lint bench soak fuzz \
 	scale newcomer install clean unit-programs test-programs fuzz-programs help
 all: $(programs) $(inspectors)
 
@@ -237,6 +238,12 @@ scale: deps
 	NEAP_BUILD=$(B) tools/scale/run $(SCALE)
 newcomer:
 	tests/newcomer
+soak_tests := $(addprefix tests/,$(addsuffix .sh,$(addprefix crash/,kill-backup \
+	kill-restore power-loss starved) system/tracker-random lab/thin-live) \
+	$(addprefix unit/track/,test_tracker_random.c test_thin_random.c))
+soak: deps
+	CRASH_ROUNDS=100 CRASH_CALLS=all TRACK_ROUNDS=1000 THIN_ROUNDS=1000 \
+		TEST_SECONDS=14400 TESTS="$(soak_tests)" tests/run all
 fuzz:
 	O=$(O) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 

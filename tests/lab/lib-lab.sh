@@ -45,7 +45,7 @@ lab() {
         sizes+=(-d "$size")
         disk+=("/dev/ubd$(printf "\\$(printf %o $((98 + ${#disk[@]})))")")
     done
-    "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t 1150 -k "$keep" \
+    "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t $((${TEST_SECONDS:-1200} - 50)) -k "$keep" \
         "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_KEEP="$keep" \
         NEAP_BUILD="$NEAP_BUILD" NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C \
         TRACK_SEED="${TRACK_SEED:-}" TRACK_ROUNDS="${TRACK_ROUNDS:-}" bash "$0"
