@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the file system in an image does not use is not read, and is zeros in the
- * backup. A tracker cannot know of it: a block that comes into use need not be
+ * backup; where that cannot tell, what a thin volume does not map. A tracker cannot know of it: a block that comes into use need not be
  * written (fallocate), nor one that goes out of use. So what is in use in one
  * of the two snapshots only is looked at, whatever the tracker names.
  */
@@ -25,6 +25,19 @@ say_why(const struct run *r, const struct snap_volume *v, int rc,
 		    r->job->name, v->image.name, e->text);
 }
 
+static int
+used_of(struct snap_volume *v, const char *snapshot, struct extents *out,
+    struct err *e)
+{
+	int rc = snap_used(v, snapshot, out, e);
+
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	log_debug("volume %s: %s", v->image.name, e->text);
+	err_clear(e);
+	return tracker_mapped(v, snapshot, out, e);
+}
+
 int
 unused_find(struct run *r, struct err *e)
 {
@@ -37,7 +50,7 @@ unused_find(struct run *r, struct err *e)
 
 		if (!tree_image_is(pv->v))
 			continue;
-		rc = snap_used(pv->v, r->snapshot, used, e);
+		rc = used_of(pv->v, r->snapshot, used, e);
 		if (rc == -ECANCELED)
 			return rc;
 		if (rc < 0) {
@@ -83,7 +96,7 @@ unused_compare(struct run *r, size_t volume, const char *anchor,
 	if (pv->unused == 0 && old->unused == 0)
 		return 0;
 	if (old->unused > 0)
-		rc = snap_used(pv->v, anchor, &then, e);
+		rc = used_of(pv->v, anchor, &then, e);
 	else
 		all(&then, old->size);
 	/* As another kernel might tell. */

@@ -124,3 +124,24 @@ tracker_answer_fini(struct tracker_answer *a)
 	extents_fini(&a->ranges);
 	a->everything = false;
 }
+
+int
+tracker_mapped(
+    struct snap_volume *v, const char *name, struct extents *out, struct err *e)
+{
+	for (size_t i = 0; tracker_all[i] != NULL; i++) {
+		const struct tracker_ops *t = tracker_all[i];
+		int rc;
+
+		if (t->mapped == NULL || t->probe(v, e) < 0)
+			continue;
+		err_clear(e);
+		rc = t->mapped(v, name, out, e);
+		if (rc == 0)
+			extents_settle(out);
+		return rc < 0 ? err_wrap(e, "tracker %s", t->name) : 0;
+	}
+	err_clear(e);
+	return err_set(
+	    e, -EOPNOTSUPP, "nothing says what of volume %s is mapped", v->id);
+}

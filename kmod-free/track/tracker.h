@@ -34,6 +34,10 @@ struct tracker_ops {
 	int (*probe)(struct snap_volume *v, struct err *e);
 	int (*changed)(const struct tracker_pair *p, struct tracker_answer *out,
 	    struct err *e);
+	/* SNAP_IMAGE: what of a held snapshot holds anything at all; the rest
+	 * reads as zeros. NULL: it cannot tell. */
+	int (*mapped)(struct snap_volume *v, const char *name,
+	    struct extents *out, struct err *e);
 };
 
 /* "auto": the best for this volume, first that answers its probe. */
@@ -43,6 +47,10 @@ int tracker_pick(const struct tracker_ops **out, const char *name,
  * why. Any other failure is to be treated the same way, with a louder text. */
 int tracker_changed(const struct tracker_ops *t, const struct tracker_pair *p,
     struct tracker_answer *out, struct err *e);
+/* By the tracker that can tell; ranges of object 0, settled. -EOPNOTSUPP: none
+ * can; other failures as of tracker_changed. */
+int tracker_mapped(struct snap_volume *v, const char *name, struct extents *out,
+    struct err *e);
 void tracker_answer_fini(struct tracker_answer *a);
 
 /* NULL-terminated */

@@ -73,28 +73,43 @@ check_pair(const struct lvm_volume *v, const struct lvm_lv *a,
 
 struct answer {
 	struct extents *out;
-	uint64_t block_bytes, size; /* of the newer snapshot */
+	uint64_t block_bytes, size; /* of the snapshot; of two, the newer */
 };
 
-/* What lies behind the end of the newer one is not in the image. */
-static int
-on_differ(void *arg, enum thin_meta_side side, uint64_t first, uint64_t count,
-    struct err *e)
+/* What lies behind its end is not in the image. */
+static void
+add_blocks(struct answer *a, uint64_t first, uint64_t count)
 {
-	struct answer *a = arg;
 	uint64_t blocks =
 	    a->size / a->block_bytes + (a->size % a->block_bytes != 0);
 	uint64_t from, end;
 
-	(void)side;
-	(void)e;
 	if (first >= blocks)
-		return 0;
+		return;
 	if (count > blocks - first)
 		count = blocks - first;
 	from = first * a->block_bytes;
 	end = from + count * a->block_bytes;
 	extents_add(a->out, 0, from, (end < a->size ? end : a->size) - from);
+}
+
+static int
+on_differ(void *arg, enum thin_meta_side side, uint64_t first, uint64_t count,
+    struct err *e)
+{
+	(void)side;
+	(void)e;
+	add_blocks(arg, first, count);
+	return 0;
+}
+
+static int
+on_mapped(
+    void *arg, uint64_t first, uint64_t data, uint64_t count, struct err *e)
+{
+	(void)data;
+	(void)e;
+	add_blocks(arg, first, count);
 	return 0;
 }
 
@@ -107,12 +122,41 @@ compare_sizes(struct extents *out, uint64_t from, uint64_t to)
 		extents_add(out, 0, from, to - from);
 }
 
+/* What is asked of the metadata that is held, until it is let go. */
+typedef int ask_fn(struct thin_meta *m, const struct lvm_lv *a,
+    const struct lvm_lv *b, struct answer *answer, struct err *e);
+
 static int
-compare(struct lvm_pool *pool, const struct lvm_lv *a, const struct lvm_lv *b,
-    struct extents *out, struct err *e)
+compare(struct thin_meta *m, const struct lvm_lv *a, const struct lvm_lv *b,
+    struct answer *answer, struct err *e)
+{
+	struct thin_meta_details from, to;
+	int rc = thin_meta_device(m, (uint32_t)a->thin_id, &from, e);
+
+	if (rc == 0)
+		rc = thin_meta_device(m, (uint32_t)b->thin_id, &to, e);
+	if (rc == 0 && (a->thin_id == b->thin_id || from.created > to.created))
+		rc = err_set(
+		    e, -ESTALE, "the first is not older than the second");
+	if (rc == 0)
+		rc = thin_meta_compare(m, (uint32_t)a->thin_id,
+		    (uint32_t)b->thin_id, on_differ, answer, e);
+	return rc;
+}
+
+static int
+walk(struct thin_meta *m, const struct lvm_lv *a, const struct lvm_lv *b,
+    struct answer *answer, struct err *e)
+{
+	(void)a;
+	return thin_meta_walk(m, (uint32_t)b->thin_id, on_mapped, answer, e);
+}
+
+static int
+ask_held(struct lvm_pool *pool, ask_fn *ask, const struct lvm_lv *a,
+    const struct lvm_lv *b, struct extents *out, struct err *e)
 {
 	SCOPED_THIN_META struct thin_meta *m = NULL;
-	struct thin_meta_details from, to;
 	struct thin_meta_info info;
 	struct answer answer = {.out = out, .size = b->size};
 	int rc = thin_meta_open(&m, lvm_pool_metadata(pool), true, e);
@@ -125,17 +169,27 @@ compare(struct lvm_pool *pool, const struct lvm_lv *a, const struct lvm_lv *b,
 	if (info.needs_check)
 		return err_set(e, -ESTALE,
 		    "the pool's metadata needs a check (lvconvert --repair)");
-	rc = thin_meta_device(m, (uint32_t)a->thin_id, &from, e);
+	rc = ask(m, a, b, &answer, e);
+	return rc < 0 ? rc : thin_meta_check_held(m, e);
+}
+
+static int
+ask_pool(const struct lvm_volume *v, ask_fn *ask, const struct lvm_lv *a,
+    const struct lvm_lv *b, struct extents *out, struct err *e)
+{
+	struct lvm_pool *pool = NULL;
+	struct err later = ERR_NONE;
+	int rc = check_pair(v, a, b, e);
+
 	if (rc == 0)
-		rc = thin_meta_device(m, (uint32_t)b->thin_id, &to, e);
-	if (rc == 0 && (a->thin_id == b->thin_id || from.created > to.created))
-		rc = err_set(
-		    e, -ESTALE, "the first is not older than the second");
-	if (rc == 0)
-		rc = thin_meta_compare(m, (uint32_t)a->thin_id,
-		    (uint32_t)b->thin_id, on_differ, &answer, e);
-	if (rc == 0)
-		rc = thin_meta_check_held(m, e);
+		rc = lvm_pool_hold(&pool, v, e);
+	if (rc < 0)
+		return rc;
+	rc = ask_held(pool, ask, a, b, out, e);
+	if (lvm_pool_release(pool, &later) < 0) {
+		err_copy(e, &later);
+		rc = err_wrap(e, "the pool's metadata is still held");
+	}
 	return rc;
 }
 
@@ -145,23 +199,24 @@ thin_changed(
 {
 	const struct lvm_volume *v = (const struct lvm_volume *)p->volume;
 	SCOPED_LVM_LV struct lvm_lv a = {0}, b = {0};
-	struct lvm_pool *pool = NULL;
-	struct err later = ERR_NONE;
 	int rc = lvm_volume_pair(v, p->from, p->to, &a, &b, e);
 
 	if (rc == 0)
-		rc = check_pair(v, &a, &b, e);
+		rc = ask_pool(v, compare, &a, &b, &out->ranges, e);
 	if (rc == 0)
-		rc = lvm_pool_hold(&pool, v, e);
-	if (rc < 0)
-		return rc;
-	rc = compare(pool, &a, &b, &out->ranges, e);
-	compare_sizes(&out->ranges, a.size, b.size);
-	if (lvm_pool_release(pool, &later) < 0) {
-		err_copy(e, &later);
-		rc = err_wrap(e, "the pool's metadata is still held");
-	}
+		compare_sizes(&out->ranges, a.size, b.size);
 	return rc;
+}
+
+static int
+thin_mapped(struct snap_volume *base, const char *name, struct extents *out,
+    struct err *e)
+{
+	const struct lvm_volume *v = (const struct lvm_volume *)base;
+	SCOPED_LVM_LV struct lvm_lv a = {0}, b = {0};
+	int rc = lvm_volume_pair(v, name, name, &a, &b, e);
+
+	return rc < 0 ? rc : ask_pool(v, walk, &a, &b, out, e);
 }
 
 const struct tracker_ops tracker_lvm_thin = {
@@ -171,4 +226,5 @@ const struct tracker_ops tracker_lvm_thin = {
     .compares = true,
     .probe = thin_probe,
     .changed = thin_changed,
+    .mapped = thin_mapped,
 };

@@ -12,7 +12,7 @@
 #   make_vg      all of them into one volume group named lab
 #   make_thin LV SIZE [POOL-OPTION…]   a thin volume in the pool lab/pool
 #   make_thick LV SIZE
-#   put_fs xfs|ext4 LV DIR             mkfs, mount
+#   put_fs xfs|ext4 LV DIR [OPTION…]            mkfs, mount
 #   volumes      what lvs shows, one line each: to be compared before and after
 #   fact KEY     sets $fact, of the JSON object in $out (None: it has no such):
 #                to start a Python takes a second in the machine
@@ -88,14 +88,16 @@ make_thick() { # LV SIZE
     lvcreate -q -y -Wn --size "$2" --name "$1" lab >/dev/null
 }
 
-put_fs() { # xfs|ext4 LV DIR
-    case $1 in
-    xfs) mkfs.xfs -q -f "/dev/lab/$2" ;;
-    ext4) mkfs.ext4 -q -F "/dev/lab/$2" ;;
+put_fs() { # xfs|ext4 LV DIR [OPTION…]
+    local fs=$1 lv=$2 dir=$3
+    shift 3
+    case $fs in
+    xfs) mkfs.xfs -q -f "$@" "/dev/lab/$lv" ;;
+    ext4) mkfs.ext4 -q -F "$@" "/dev/lab/$lv" ;;
     esac
-    mkdir -p "$3"
-    mount "/dev/lab/$2" "$3"
-    on_exit umount "$3"
+    mkdir -p "$dir"
+    mount "/dev/lab/$lv" "$dir"
+    on_exit umount "$dir"
 }
 
 volumes() { lvs --noheadings -a -o lv_name,lv_attr,lv_size lab 2>/dev/null | sort; }
