@@ -24,6 +24,9 @@ loop() { # FILE; the device's path in $dev
     on_exit sh -c "! losetup $dev || losetup -d $dev"
 }
 
+# Ours: of our disks, and of the images of them, also where their mount is gone.
+loops() { losetup -n -O BACK-FILE | grep -cE "^$tmp/|/neap-images/loop[0-9]"; }
+
 mkdir "$tmp/fs" "$tmp/was" "$tmp/mnt"
 on_exit sh -c "! findmnt -n $tmp/fs || umount -l $tmp/fs"
 on_exit sh -c "! findmnt -n $tmp/mnt || umount -l $tmp/mnt"
@@ -187,7 +190,7 @@ mount "${device[ext4]}" "$tmp/fs"
 status 3 neap backup ext4
 like "$err" "*is in use: it is mounted at $tmp/fs*" "a device that is mounted is not backed up"
 umount "$tmp/fs"
-before=$(losetup -a | wc -l)
+before=$(loops)
 for k in ext4 xfs; do
     status 0 restore mount "${backup[$k.3]}" "$tmp/mnt"
     what="$k: the image in the mount is the device" \
@@ -199,8 +202,9 @@ for k in ext4 xfs; do
         "$k: the files in it are those of the device"
     umount "$tmp/fs"
     what="$k: nothing can be written" ok sh -c "! touch $tmp/mnt/neap-images/$(name $k)/new 2>/dev/null"
+    is "$(loops)" $((before + 1)) "$k: it has a loop device"
     status 0 restore unmount "$tmp/mnt"
-    is "$(losetup -a | wc -l)" "$before" "$k: no loop device stays"
+    is "$(loops)" "$before" "$k: no loop device stays"
     status 0 restore mount "${backup[$k.2]}" "$tmp/mnt" --writable "$tmp/scratch"
     inside=$tmp/mnt/neap-images/$(name $k)
     what="$k: files can be written" ok cp "$tmp/recovery.key" "$inside/new"
@@ -211,7 +215,7 @@ for k in ext4 xfs; do
     like "$err" "*in use*" "$k: somebody works in it"
     cd "$NEAP_TOP" || exit 1
     status 0 restore unmount "$tmp/mnt"
-    is "$(losetup -a | wc -l)" "$before" "$k: no loop device stays, written to or not"
+    is "$(loops)" "$before" "$k: no loop device stays, written to or not"
     what="$k: no scratch stays" ok [ ! -e "$tmp/scratch" ]
     status 0 restore mount "${backup[$k.2]}" "$tmp/mnt"
     what="$k: what was written is gone" ok test -e "$inside/d3" -a ! -e "$inside/new"
@@ -226,10 +230,10 @@ server=$(pgrep -f -- "mount ${backup[ext4.2]} $tmp/mnt")
 kill -9 "$server"
 status 0 timeout 60 "$NEAP_BUILD/neap-restore" -c "$tmp/neap.yaml" unmount "$tmp/mnt"
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ "$(losetup -a | wc -l)" != "$before" ] || break
+    [ "$(loops)" != "$before" ] || break
     sleep 0.5
 done
-is "$(losetup -a | wc -l)" "$before" "killed: no loop device stays"
+is "$(loops)" "$before" "killed: no loop device stays"
 is "$(findmnt -rno TARGET | grep -c "^$tmp/mnt")" 0 "killed: no mount stays"
 rm -rf "$tmp/scratch"
 status 0 restore mount "${backup[ext4.2]}" "$tmp/mnt" --writable "$tmp/scratch"
@@ -242,16 +246,16 @@ for _ in $(seq 60); do
 done
 what="told to end, it ends" ok sh -c "! kill -0 $server 2>/dev/null"
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ "$(losetup -a | wc -l)" != "$before" ] || break
+    [ "$(loops)" != "$before" ] || break
     sleep 0.5
 done
-is "$(losetup -a | wc -l)" "$before" "told to end: no loop device stays"
+is "$(loops)" "$before" "told to end: no loop device stays"
 is "$(findmnt -rno TARGET | grep -c "^$tmp/mnt")" 0 "told to end: no mount stays"
 rm -rf "$tmp/scratch"
 
 # ---- checked, whole and damaged ----
 status 0 restore check "${backup[ext4.3]}"
-is "$(losetup -a | wc -l)" "$before" "check: no loop device stays"
+is "$(loops)" "$before" "check: no loop device stays"
 pack=$(find "$tmp/repo/packs" -type f -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2)
 cp "$pack" "$tmp/pack"
 python3 - "$pack" <<'PY'
