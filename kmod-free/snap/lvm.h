@@ -63,7 +63,8 @@ char *lvm_dm_uuid(const struct lvm_lv *l, const char *layer);
 /* Bytes of a volume group that no volume has. */
 int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);
 
-/* Runs "lvcreate" and the like, and forgets; args NULL-terminated, without the command. */
+/* Runs "lvcreate" and the like, and forgets; args NULL-terminated, without the
+ * command. */
 int lvm_run(const char *command, const char *const *args, struct err *e);
 
 #endif

@@ -131,15 +131,17 @@ tracker_mapped(
 {
 	for (size_t i = 0; tracker_all[i] != NULL; i++) {
 		const struct tracker_ops *t = tracker_all[i];
-		int rc;
+		SCOPED_EXTENTS struct extents all = {0};
 
 		if (t->mapped == NULL || t->probe(v, e) < 0)
 			continue;
 		err_clear(e);
-		rc = t->mapped(v, name, out, e);
-		if (rc == 0)
-			extents_settle(out);
-		return rc < 0 ? err_wrap(e, "tracker %s", t->name) : 0;
+		if (t->mapped(v, name, &all, e) < 0)
+			return err_wrap(e, "tracker %s", t->name);
+		extents_settle(&all);
+		*out = all;
+		all = (struct extents){0};
+		return 0;
 	}
 	err_clear(e);
 	return err_set(

@@ -47,8 +47,9 @@ int tracker_pick(const struct tracker_ops **out, const char *name,
  * why. Any other failure is to be treated the same way, with a louder text. */
 int tracker_changed(const struct tracker_ops *t, const struct tracker_pair *p,
     struct tracker_answer *out, struct err *e);
-/* By the tracker that can tell; ranges of object 0, settled. -EOPNOTSUPP: none
- * can; other failures as of tracker_changed. */
+/* By the tracker that can tell; gives ranges of object 0, settled, and nothing
+ * when it fails: a part of them would pass for the whole. -EOPNOTSUPP: none can;
+ * other failures as of tracker_changed. */
 int tracker_mapped(struct snap_volume *v, const char *name, struct extents *out,
     struct err *e);
 void tracker_answer_fini(struct tracker_answer *a);
