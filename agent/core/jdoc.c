@@ -2,6 +2,7 @@
 #include "agent/core/jdoc.h"
 
 #include <errno.h>
+#include <float.h>
 #include <string.h>
 
 #include "agent/core/mem.h"
@@ -124,10 +125,13 @@ jdoc_new_str(const char *s)
 	return json_string((const char *)b.data);
 }
 
+/* Fifteen digits are the most that come back as they were written: 0.053, not
+ * 0.052999999999999999. */
 static char *
 dump(const json_t *j, size_t flags)
 {
-	char *s = json_dumps(j, flags | JSON_ENCODE_ANY);
+	char *s = json_dumps(
+	    j, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(DBL_DIG));
 
 	return s ? s : mem_str("null");
 }

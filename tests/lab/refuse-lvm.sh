@@ -24,6 +24,7 @@ jobs:
   thick: {engine: files, path: $tmp/thick}
   grown: {engine: files, path: $tmp/thick}
   kept: {engine: files, path: $tmp/thick, tracker: lvm-exceptions}
+  tight: {engine: files, path: $tmp/tight}
 YAML
 status 0 neap init
 noise() { head -c "$2" /dev/urandom >"$1" && sync -f "$1"; }
@@ -128,4 +129,30 @@ lvremove -q -f -y lab/other >/dev/null
 fstrim "$tmp/thin"
 what="with room again it goes on" status 0 neap --json backup thin
 tracked "with room again it goes on where it was"
+
+# ---- a pool whose metadata is nearly full ----
+# By snapshots that lvm knows nothing of; each makes what is written next copy its
+# nodes.
+lvcreate -q -y --type thin-pool --name tight --poolmetadatasize 2M --size 260M lab >/dev/null
+lvcreate -q -y --type thin --thinpool tight --virtualsize 240M --name tight1 lab >/dev/null
+put_fs ext4 tight1 "$tmp/tight"
+noise "$tmp/tight/a" 150000000
+python3 - "$tmp/tight/a" <<'PY'
+import os, subprocess, sys
+def dmsetup(*args):
+    return subprocess.run(("dmsetup",) + args, check=True, capture_output=True, text=True).stdout
+fd = os.open(sys.argv[1], os.O_RDWR)
+for device in range(100, 400):
+    used, size = map(int, dmsetup("status", "lab-tight-tpool").split()[4].split("/"))
+    if used > size * .82:
+        break
+    dmsetup("message", "lab-tight-tpool", "0", f"create_snap {device} 1")
+    for at in range(0, 150_000_000, 10_000_000):
+        os.pwrite(fd, os.urandom(4096), at)
+    os.fsync(fd)
+PY
+before=$(volumes)
+what="the pool's metadata is nearly full" status 3 neap backup tight
+like "$err" "*pool lab/tight is nearly full*metadata 8?.? % (limit 80)*--poolmetadatasize*" "the pool's metadata is nearly full: with the way out"
+is "$(volumes)" "$before" "the pool's metadata is nearly full: nothing is made or lost"
 done_testing

@@ -23,14 +23,12 @@ print_text(const char *s)
 static void
 print_value(const json_t *v)
 {
-	SCOPED_FREE char *text = NULL;
+	SCOPED_FREE char *text = jdoc_line(v);
 
-	if (json_is_string(v)) {
+	if (json_is_string(v))
 		print_text(json_string_value(v));
-		return;
-	}
-	text = json_dumps(v, JSON_ENCODE_ANY);
-	printf("%s", text ? text : "?");
+	else
+		printf("%s", text);
 }
 
 static void
