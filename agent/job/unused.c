@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the file system in an image does not use is not read, and is zeros in the
- * backup; where that cannot tell, what a thin volume does not map. A tracker cannot know of it: a block that comes into use need not be
- * written (fallocate), nor one that goes out of use. So what is in use in one
- * of the two snapshots only is looked at, whatever the tracker names.
+ * backup; of a thin volume whose file system cannot tell, what is not mapped. A
+ * tracker cannot know of it: a block that comes into use need not be written
+ * (fallocate), nor one that goes out of use. So what is in use in one of the two
+ * snapshots only is looked at, whatever the tracker names.
  */
 #include <errno.h>
 

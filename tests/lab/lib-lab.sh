@@ -12,7 +12,7 @@
 #   make_vg      all of them into one volume group named lab
 #   make_thin LV SIZE [POOL-OPTION…]   a thin volume in the pool lab/pool
 #   make_thick LV SIZE
-#   put_fs xfs|ext4 LV DIR [OPTION…]            mkfs, mount
+#   put_fs xfs|ext4 LV DIR [OPTION…]   mkfs, mount
 #   volumes      what lvs shows, one line each: to be compared before and after
 #   fact KEY     sets $fact, of the JSON object in $out (None: it has no such):
 #                to start a Python takes a second in the machine
