@@ -141,6 +141,7 @@ forget(struct extract *x, struct extract_file *f)
 	pthread_cond_signal(&x->file_closed);
 	pthread_mutex_unlock(&x->lock);
 	extract_dir_put(f->dir);
+	pthread_mutex_destroy(&f->writing);
 	object_fini(&f->o);
 	free(f->name);
 	free(f);
@@ -163,6 +164,7 @@ extract_file_open(struct extract *x, struct extract_dir *dir, const char *name,
 	memset(o, 0, sizeof *o);
 	f->fd = -1;
 	atomic_init(&f->refs, 1);
+	pthread_mutex_init(&f->writing, NULL);
 	rc = open_or_make(x, f, e);
 	if (rc < 0) {
 		err_wrap(e, "%s/%s/%s", x->how->target, dir->path, name);
@@ -185,6 +187,7 @@ extract_file_device(struct extract *x)
 	f->device = true;
 	f->existed = x->how->delta;
 	atomic_init(&f->refs, 1);
+	pthread_mutex_init(&f->writing, NULL);
 	pthread_mutex_lock(&x->lock);
 	x->open_files++;
 	pthread_mutex_unlock(&x->lock);

@@ -12,7 +12,7 @@
 #include "tools/extract.h"
 
 #define EXTRACT_WORKERS_MAX 16
-#define EXTRACT_QUEUE 256
+#define EXTRACT_QUEUE 64
 #define EXTRACT_DAMAGE_LISTED 20
 
 struct extract_dir { /* an open folder, as long as somebody needs it */
@@ -29,6 +29,8 @@ struct extract_file {
 	bool existed;     /* delta: it has content to be compared */
 	bool device;      /* not made by us: nothing in it is a hole */
 	atomic_uint refs; /* the walker's and one for each job */
+	/* By one at a time: two that write one file spin in the kernel. */
+	pthread_mutex_t writing;
 };
 
 /*
@@ -37,7 +39,7 @@ struct extract_file {
  * backups of scattered changes a window is of many chunks, and as many small
  * writes cost several times what one large one does.
  */
-#define EXTRACT_WINDOW_BLOCKS CHUNK_BLOCKS
+#define EXTRACT_WINDOW_BLOCKS (8 * CHUNK_BLOCKS)
 #define EXTRACT_WINDOW (EXTRACT_WINDOW_BLOCKS * CHUNK_BLOCK_BYTES)
 
 struct extract_piece {
@@ -54,6 +56,25 @@ struct extract_job {
 	struct extract_piece piece[EXTRACT_WINDOW_BLOCKS];
 };
 
+/* What is on its way to the disk, the oldest first. */
+#define EXTRACT_BEHIND 4
+
+struct extract_range {
+	int fd; /* of its own */
+	uint64_t off, len;
+};
+
+struct extract_behind {
+	struct extract_range range[EXTRACT_BEHIND];
+	unsigned first, n;
+};
+
+struct extract_worker {
+	struct extract *x;
+	pthread_t thread;
+	uint8_t *want, *now; /* windows: what belongs there, what is there */
+};
+
 struct extract {
 	const struct extract_how *how;
 	struct map_view *view;
@@ -62,13 +83,14 @@ struct extract {
 	bool device; /* the target; then: */
 	uint64_t device_bytes, device_object;
 	struct queue queue;
-	pthread_t worker[EXTRACT_WORKERS_MAX];
-	unsigned workers;
+	struct extract_worker worker[EXTRACT_WORKERS_MAX];
+	unsigned workers;        /* that run */
 	struct extract_job *job; /* the walker's, being filled; or NULL */
 
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t file_closed;
 	unsigned open_files, open_files_max;
+	struct extract_behind behind;
 	struct err failure; /* the first that ends everything */
 	int damage_code;
 	char *damage[EXTRACT_DAMAGE_LISTED];
@@ -93,6 +115,13 @@ int extract_failed(struct extract *x, struct err *e);
 /* Write the blocks of [0, len) at `off` in which `now` and `want` differ. */
 int extract_write_differing(struct extract *x, int fd, const uint8_t *now,
     const uint8_t *want, uint64_t len, uint64_t off, struct err *e);
+
+/* ---- extract_behind.c ---- */
+/* The job's window has been written. */
+int extract_behind(
+    struct extract *x, const struct extract_job *j, struct err *e);
+/* Nothing is on its way any more; the last failure. */
+int extract_behind_end(struct extract *x, struct err *e);
 
 /* ---- extract_file.c ---- */
 struct extract_dir *extract_dir_new(int fd, const char *path);

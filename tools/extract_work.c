@@ -109,23 +109,26 @@ extract_write_differing(struct extract *x, int fd, const uint8_t *now,
 	return 0;
 }
 
-/* `want` to where it belongs: [at, at + len) of the job's window. */
+/* [at, at + len) of the job's window, put together, to where it belongs. */
 static int
-write_run(struct extract *x, const struct extract_job *j, const uint8_t *want,
-    uint64_t at, uint64_t len, struct err *e)
+write_run(struct extract_worker *w, const struct extract_job *j, uint64_t at,
+    uint64_t len, struct err *e)
 {
 	uint64_t off = j->off + at;
-	uint8_t now[EXTRACT_WINDOW];
-	int rc;
+	int fd = j->file->fd, rc;
 
-	if (!j->file->existed) {
-		note_written(x, len);
-		return fs_pwrite(j->file->fd, want, len, off, e);
-	}
-	rc = fs_pread(j->file->fd, now, len, off, e);
-	if (rc < 0)
+	if (j->file->existed) {
+		rc = fs_pread(fd, w->now, len, off, e);
+		if (rc == 0)
+			rc = extract_write_differing(
+			    w->x, fd, w->now, w->want + at, len, off, e);
 		return rc;
-	return extract_write_differing(x, j->file->fd, now, want, len, off, e);
+	}
+	note_written(w->x, len);
+	pthread_mutex_lock(&j->file->writing);
+	rc = fs_pwrite(fd, w->want + at, len, off, e);
+	pthread_mutex_unlock(&j->file->writing);
+	return rc;
 }
 
 /* Bytes of a piece: the file may end within its last block. */
@@ -155,53 +158,34 @@ get_piece(struct extract *x, const struct extract_job *j,
 	return 0;
 }
 
-/* A window of one chunk, as most are, is written from where it was decoded. */
-static int
-write_piece(struct extract *x, const struct extract_job *j, struct err *e)
-{
-	const struct extract_piece *p = &j->piece[0];
-	struct chunk_cache_hold h;
-	int rc;
-
-	if (get_piece(x, j, p, &h) == 0)
-		return 0;
-	rc = write_run(
-	    x, j, h.data + (size_t)p->slot * BLOCK, p->at, piece_len(j, p), e);
-	chunk_cache_put(x->cache, &h);
-	return rc;
-}
-
 /* Pieces that follow each other are one write; between them are holes, or what
  * is damaged. */
 static int
-write_window(struct extract *x, const struct extract_job *j, struct err *e)
+write_window(
+    struct extract_worker *w, const struct extract_job *j, struct err *e)
 {
-	uint8_t want[EXTRACT_WINDOW];
 	uint64_t from = 0, to = 0;
 	int rc = 0;
 
-	if (j->n == 1)
-		return write_piece(x, j, e);
 	for (unsigned i = 0; rc == 0 && i < j->n; i++) {
 		const struct extract_piece *p = &j->piece[i];
 		struct chunk_cache_hold h;
 
-		if (get_piece(x, j, p, &h) == 0)
+		if (get_piece(w->x, j, p, &h) == 0)
 			continue;
-		memcpy(want + p->at, h.data + (size_t)p->slot * BLOCK,
+		memcpy(w->want + p->at, h.data + (size_t)p->slot * BLOCK,
 		    (size_t)p->blocks * BLOCK);
-		chunk_cache_put(x->cache, &h);
+		chunk_cache_put(w->x->cache, &h);
 		if (p->at != to) {
 			if (to > from)
-				rc = write_run(
-				    x, j, want + from, from, to - from, e);
+				rc = write_run(w, j, from, to - from, e);
 			from = p->at;
 		}
 		to = p->at + piece_len(j, p);
 	}
 	if (rc == 0 && to > from)
-		rc = write_run(x, j, want + from, from, to - from, e);
-	return rc;
+		rc = write_run(w, j, from, to - from, e);
+	return rc < 0 ? rc : extract_behind(w->x, j, e);
 }
 
 /* One stretch of data where zeros belong. */
@@ -282,12 +266,13 @@ job_bytes(const struct extract_job *j)
 }
 
 static void
-do_job(struct extract *x, struct extract_job *j)
+do_job(struct extract_worker *w, struct extract_job *j)
 {
+	struct extract *x = w->x;
 	struct err e = ERR_NONE;
 
 	if (extract_failed(x, &e) == 0 &&
-	    (j->zero ? write_zeros(x, j, &e) : write_window(x, j, &e)) < 0) {
+	    (j->zero ? write_zeros(x, j, &e) : write_window(w, j, &e)) < 0) {
 		if (x->device)
 			err_wrap(&e, "%s", x->how->target);
 		else
@@ -303,12 +288,32 @@ do_job(struct extract *x, struct extract_job *j)
 static void *
 worker_main(void *arg)
 {
-	struct extract *x = arg;
+	struct extract_worker *w = arg;
 	struct extract_job *j;
 
-	while ((j = queue_get(&x->queue)) != NULL)
-		do_job(x, j);
+	while ((j = queue_get(&w->x->queue)) != NULL)
+		do_job(w, j);
 	return NULL;
+}
+
+static int
+start_worker(struct extract *x, struct extract_worker *w, struct err *e)
+{
+	void *windows;
+	int rc = mem_try_pages(&windows, 2 * EXTRACT_WINDOW, e);
+
+	if (rc < 0)
+		return rc;
+	*w = (struct extract_worker){.x = x,
+	    .want = windows,
+	    .now = (uint8_t *)windows + EXTRACT_WINDOW};
+	rc = pthread_create(&w->thread, NULL, worker_main, w);
+	if (rc == 0) {
+		x->workers++;
+		return 0;
+	}
+	free(windows);
+	return err_sys(e, rc, "start a worker");
 }
 
 int
@@ -329,14 +334,9 @@ extract_start(struct extract *x, struct err *e)
 	}
 	queue_init(&x->queue, EXTRACT_QUEUE);
 	queue_wake_at(&x->queue, 1, EXTRACT_QUEUE / 4);
-	while (x->workers < want) {
-		int rc = pthread_create(
-		    &x->worker[x->workers], NULL, worker_main, x);
-
-		if (rc != 0)
-			return err_sys(e, rc, "start a worker");
-		x->workers++;
-	}
+	while (x->workers < want)
+		if (start_worker(x, &x->worker[x->workers], e) < 0)
+			return e->code;
 	return 0;
 }
 
@@ -352,12 +352,17 @@ extract_flush(struct extract *x, struct err *e)
 int
 extract_finish(struct extract *x, struct err *e)
 {
+	struct err be = ERR_NONE;
 	int rc = extract_flush(x, e);
 
 	queue_close(&x->queue);
-	for (unsigned i = 0; i < x->workers; i++)
-		pthread_join(x->worker[i], NULL);
+	for (unsigned i = 0; i < x->workers; i++) {
+		pthread_join(x->worker[i].thread, NULL);
+		free(x->worker[i].want);
+	}
 	queue_fini(&x->queue);
+	if (extract_behind_end(x, &be) < 0)
+		extract_fail(x, &be);
 	return rc < 0 ? rc : extract_failed(x, e);
 }
 

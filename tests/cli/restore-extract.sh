@@ -20,6 +20,7 @@ truncate -s 5M "$data/sparse"
 printf 'x' | dd of="$data/sparse" bs=1 seek=3000000 conv=notrunc status=none
 ln "$data/sub/other" "$data/sub/same"
 ln -s sub/other "$data/link"
+seq 9500000 >"$data/large"
 cat >"$tmp/neap.yaml" <<YAML
 state_dir: $tmp/state
 repository:
@@ -35,6 +36,12 @@ status 0 restore --json list
 like "$out" '*"consistency"*' "list has the backup"
 
 status 0 restore extract docs/latest "$tmp/out"
+what="a restore leaves the page cache alone"
+if [ "$(stat -f -c %T "$tmp")" = tmpfs ]; then
+    skip "a tmpfs is in the page cache"
+else
+    ok [ "$(fincore -b -n -o RES "$tmp/out$data/large")" -lt 20000000 ]
+fi
 what="all of it is the same" ok diff -r --no-dereference "$data" "$tmp/out$data"
 is "$(stat -c %h "$tmp/out$data/sub/other")" 2 "the hard link is one"
 what="holes stay holes" ok [ "$(stat -c %b "$tmp/out$data/sparse")" -lt 1000 ]
