@@ -12,6 +12,7 @@
 typedef uint8_t hash_t[BLOCKMAP_HASH_LEN];
 
 #define PIECE_BLOCKS (SWEEP_PIECE_BYTES / SWEEP_BLOCK_BYTES)
+#define CLOSE_BLOCKS 4096u /* their hashes: 64 KiB */
 
 /* The files that a tracker vouched for, by object number, with the count of
  * blocks in front of each. */
@@ -178,19 +179,26 @@ crosscheck_pick(uint64_t *pick, size_t n, uint64_t blocks)
 	}
 }
 
-/* Pages of the block map, one for each block: they come from all over it, and
- * one after the other a disk gives a few thousand a second. */
+/*
+ * Pages of the block map: they come from all over it, and one after the other a
+ * disk gives a few thousand a second. What lies between two that are close is
+ * read too: that takes less than a call for each.
+ */
 static void
 read_ahead(const struct crosscheck *x, const struct vouched *v,
     const uint64_t *pick, size_t n)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0, next; i < n; i = next) {
 		while (pick[i] >= v->before[at + 1])
 			at++;
+		for (next = i + 1; next < n; next++)
+			if (pick[next] >= v->before[at + 1] ||
+			    pick[next] - pick[next - 1] > CLOSE_BLOCKS)
+				break;
 		blockmap_ahead(x->tree->blockmap, v->f[at]->old,
-		    pick[i] - v->before[at], 1);
+		    pick[i] - v->before[at], pick[next - 1] - pick[i] + 1);
 	}
 }
 
@@ -230,11 +238,13 @@ sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 		return rc;
 	crosscheck_pick(pick, n, v->blocks);
 	read_ahead(x, v, pick, n);
+	sweep_reach(x->sweep, SWEEP_BLOCK_BYTES);
 	while (rc == 0 && i < n) {
 		while (pick[i] >= v->before[at + 1])
 			at++;
 		rc = sample_file(x, v, at, pick, n, &i, e);
 	}
+	sweep_reach(x->sweep, UINT64_MAX);
 	return rc;
 }
 

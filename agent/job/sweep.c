@@ -46,7 +46,8 @@ struct sweep {
 	bool asked; /* it has pieces */
 	struct reader_phys phys[PHYS_BATCH];
 	int phys_n;
-	uint64_t phys_from;
+	uint64_t phys_from, reach;
+	uint64_t data_from, data_to; /* of `f`: where there is data */
 };
 
 int
@@ -63,6 +64,7 @@ sweep_new(
 	}
 	s->tree = t;
 	s->physical = physical;
+	s->reach = UINT64_MAX;
 	*out = s;
 	return 0;
 }
@@ -171,6 +173,12 @@ send_window(struct sweep *s, struct err *e)
 	return rc;
 }
 
+void
+sweep_reach(struct sweep *s, uint64_t bytes)
+{
+	s->reach = bytes;
+}
+
 int
 sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e)
 {
@@ -182,6 +190,7 @@ sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e)
 	s->asked = false;
 	s->phys_n = 0;
 	s->phys_from = UINT64_MAX;
+	s->data_from = s->data_to = 0;
 	if (f->image)
 		rc = reader_open_fd(
 		    s->reader, s->tree->view[f->volume], label, &s->rf, e);
@@ -223,7 +232,7 @@ phys_of(struct sweep *s, uint64_t off)
 			break;
 		s->phys_from = off;
 		s->phys_n = reader_physical(
-		    sweep_fd(s), off, s->phys, PHYS_BATCH, &ignored);
+		    sweep_fd(s), off, s->reach, s->phys, PHYS_BATCH, &ignored);
 		if (s->phys_n < 0)
 			s->phys_n = 0;
 	}
@@ -261,10 +270,22 @@ data_range(struct sweep *s, uint64_t off, uint64_t *start, uint64_t *len,
 {
 	const struct extents *used = tree_used(s->tree, s->f);
 	const struct extent *x;
+	int rc;
 
-	if (used == NULL)
-		return reader_data_range(
+	if (used == NULL && (off < s->data_from || off >= s->data_to)) {
+		rc = reader_data_range(
 		    sweep_fd(s), off, s->f->size, start, len, e);
+		if (rc == 1) {
+			s->data_from = *start;
+			s->data_to = *start + *len;
+		}
+		return rc;
+	}
+	if (used == NULL) {
+		*start = off;
+		*len = s->data_to - off;
+		return 1;
+	}
 	x = extents_next(used, 0, off);
 	if (x == NULL)
 		return 0;

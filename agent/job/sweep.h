@@ -36,6 +36,10 @@ uint64_t sweep_read_bytes(const struct sweep *s);
 typedef int sweep_tick_fn(void *arg, struct err *e);
 void sweep_tick(struct sweep *s, sweep_tick_fn *fn, void *arg);
 
+/* How far behind a range to ask at once where the file lies: all of it, unless
+ * the ranges are few and far between. */
+void sweep_reach(struct sweep *s, uint64_t bytes);
+
 /* Pieces asked from here on go to `fn`. */
 void sweep_to(struct sweep *s, sweep_fn *fn, void *arg);
 int sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e);

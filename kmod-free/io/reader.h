@@ -84,8 +84,11 @@ int reader_data_range(int fd, uint64_t off, uint64_t size, uint64_t *start,
 struct reader_phys {
 	uint64_t off, len, phys;
 };
-/* Extents of the file, at most `max` from `off` on; gives the count. */
-int reader_physical(
-    int fd, uint64_t off, struct reader_phys *v, size_t max, struct err *e);
+/*
+ * Extents of [off, off + len), at most `max`; gives the count. A file system may
+ * have to work for each one that it names.
+ */
+int reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
+    size_t max, struct err *e);
 
 #endif

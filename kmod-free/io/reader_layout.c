@@ -77,16 +77,16 @@ position(const struct fiemap_extent *x)
 	return (x->fe_flags & nowhere) != 0 ? 0 : x->fe_physical;
 }
 
-/* Extents from `off` on into v[0..max): their number; *last when no more. */
+/* Extents of [off, end) into v[0..max): their number; *last when no more. */
 static int
-ask_fiemap(int fd, uint64_t off, struct fiemap *m, struct reader_phys *v,
-    size_t max, bool *last, struct err *e)
+ask_fiemap(int fd, uint64_t off, uint64_t end, struct fiemap *m,
+    struct reader_phys *v, size_t max, bool *last, struct err *e)
 {
 	uint32_t want = max < FIEMAP_BATCH ? (uint32_t)max : FIEMAP_BATCH;
 
 	memset(m, 0, sizeof *m);
 	m->fm_start = off;
-	m->fm_length = FIEMAP_MAX_OFFSET - off;
+	m->fm_length = end - off;
 	m->fm_extent_count = want;
 	*last = true;
 	if (ioctl(fd, FS_IOC_FIEMAP, m) < 0) {
@@ -109,18 +109,20 @@ ask_fiemap(int fd, uint64_t off, struct fiemap *m, struct reader_phys *v,
 }
 
 int
-reader_physical(
-    int fd, uint64_t off, struct reader_phys *v, size_t max, struct err *e)
+reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
+    size_t max, struct err *e)
 {
 	SCOPED_FREE struct fiemap *m =
 	    mem_new(sizeof *m + FIEMAP_BATCH * sizeof(struct fiemap_extent));
+	uint64_t end =
+	    len < FIEMAP_MAX_OFFSET - off ? off + len : FIEMAP_MAX_OFFSET;
 	bool last = false;
 	size_t n = 0;
 
 	assert(max <= INT32_MAX);
-	while (!last && n < max) {
+	while (!last && n < max && off < end) {
 		const struct reader_phys *x;
-		int k = ask_fiemap(fd, off, m, v + n, max - n, &last, e);
+		int k = ask_fiemap(fd, off, end, m, v + n, max - n, &last, e);
 
 		if (k < 0)
 			return k;

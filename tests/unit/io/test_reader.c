@@ -476,7 +476,7 @@ test_physical_is_in_order(void **state)
 
 	assert_non_null(image);
 	fsync(fd);
-	n = reader_physical(fd, 0, v, 64, &e);
+	n = reader_physical(fd, 0, UINT64_MAX, v, 64, &e);
 	if (n == 0) {
 		print_message("skip: no FIEMAP on this file system\n");
 		skip();
@@ -484,9 +484,13 @@ test_physical_is_in_order(void **state)
 	assert_true(n > 1);
 	for (int i = 1; i < n; i++)
 		assert_true(v[i].off >= v[i - 1].off + v[i - 1].len);
-	k = reader_physical(fd, v[1].off, v, 1, &e);
+	k = reader_physical(fd, v[1].off, UINT64_MAX, v, 1, &e);
 	assert_int_equal(k, 1);
-	assert_int_equal(reader_physical(fd, 1ull << 60, v, 64, &e), 0);
+	/* No more than was asked for. */
+	assert_int_equal(reader_physical(fd, v[0].off, 1, v, 64, &e), 1);
+	assert_int_equal(reader_physical(fd, v[0].off, 0, v, 64, &e), 0);
+	assert_int_equal(
+	    reader_physical(fd, 1ull << 60, UINT64_MAX, v, 64, &e), 0);
 }
 
 /* ---- what the system may refuse ---- */
