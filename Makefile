@@ -211,7 +211,11 @@ fuzz_libs := job store conf hooks track snap io core
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call lib,$(fuzz_libs))
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(link) -fsanitize=fuzzer $^ $(call pkg,$(call ext_of,$(fuzz_libs)))
+	$(link) -fsanitize=fuzzer $(filter %.o,$^) $(filter %.a,$^) \
+		$(call pkg,$(call ext_of,$(fuzz_libs)))
+# Parsers of the hooks' own, in no library.
+$(B)/fuzz/server_log: $(call obj,agent/hooks/postgresql/serverlog.c)
+$(B)/fuzz/sqlite_file: $(call obj,agent/hooks/sqlite/dbfile.c)
 fuzz-programs: $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/%,\
 	$(wildcard tests/fuzz/fuzz_*.c))
 

@@ -408,10 +408,14 @@ commit(struct run *r, struct err *e)
 	record = record_make(r);
 	rc = catalog_put(
 	    r->store.repo, &r->store.keys, r->job->name, r->time, record, e);
-	if (rc == 0)
-		rc = repo_sync(r->store.repo, e);
 	if (rc < 0)
 		return rc;
+	if (repo_sync(r->store.repo, e) < 0)
+		return err_hint(e,
+		    "backup %s/%s is listed, but may be gone after a loss of "
+		    "power: look after the repository's disk, then back up "
+		    "again",
+		    r->job->name, r->time);
 	/* From here on the backup exists; what fails now is said, and mended
 	 * by the next run. */
 	if (blockmap_commit(r->blockmap, &later) < 0)

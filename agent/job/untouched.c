@@ -82,7 +82,8 @@ untouched_check(const struct state *s, const char *dir, struct err *e)
 		equal(s->map_moment, when)))
 		return 0;
 	return err_set(e, -ESTALE,
-	    "the files in %s are not as the last backup left them, such as "
-	    "after a copy was put back",
+	    "the files in %s are not as state.json beside them has it, such as "
+	    "after a copy was put back, or where the last backup could not "
+	    "save its state",
 	    dir);
 }

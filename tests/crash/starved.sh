@@ -49,6 +49,7 @@ starved_at() { # NAME CALL VAR=VALUE…
             # Its name could not be made durable: that it is done is not said,
             # and the older snapshot stays the one to go on from.
             [[ $call == fsync*/repo/backups* || $call == fsync*/repo ]] || why="it failed, and is listed"
+            [[ $said == *"is listed, but"* ]] || why="it does not say that it is listed: $said"
             b=$(last_backup)
             [ -n "$why" ] || ! same "$b" "$data" "$data" ||
                 manifest "$data" >"$tmp/manifests/${b/\//-}"
