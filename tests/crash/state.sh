@@ -80,7 +80,7 @@ flip A
 back "for the old copy"
 put_back state1
 back "an old copy of the state folder"
-like "$(field everything_why)" "*not as the last backup left them*" "an old copy of the state folder: it is said"
+like "$(field everything_why)" "*not as state.json beside them has it*" "an old copy of the state folder: it is said"
 flip B
 back "tracked after that"
 is "$(field everything_why)" None "tracked after that: it is"
@@ -111,7 +111,7 @@ for file in hashes objects; do
     cp "$tmp/old/jobs/docs/blockmap/$file" "$tmp/state/jobs/docs/blockmap/$file"
     flip A
     back "old $file among new files"
-    like "$(field everything_why)" "*not as the last backup left them*" "old $file among new files: it is said"
+    like "$(field everything_why)" "*not as state.json beside them has it*" "old $file among new files: it is said"
     flip B
     back "old $file among new files, and then"
 done
