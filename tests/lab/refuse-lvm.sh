@@ -20,9 +20,9 @@ cat >"$tmp/neap.yaml" <<YAML
 state_dir: $tmp/state
 repository: {url: $tmp/repo, encryption: none}
 jobs:
-  thin: {engine: files, path: $tmp/thin}
-  thick: {engine: files, path: $tmp/thick}
-  grown: {engine: files, path: $tmp/thick}
+  thin: {engine: files, path: $tmp/thin, hold_limit: 60s} # lvcreate takes its time in the machine
+  thick: {engine: files, path: $tmp/thick, hold_limit: 60s}
+  grown: {engine: files, path: $tmp/thick, hold_limit: 60s}
   kept: {engine: files, path: $tmp/thick, tracker: lvm-exceptions}
   tight: {engine: files, path: $tmp/tight}
 YAML
