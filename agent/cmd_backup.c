@@ -68,6 +68,11 @@ say(const json_t *j)
 	if (jdoc_int(j, "unused_bytes", 0) > 0)
 		printf("  left out  %10s that the file systems do not use\n",
 		    size_of(j, "unused_bytes", a));
+	if (jdoc_int(j, "left_out_bytes", 0) > 0)
+		printf("  left out  %10s of log that recovery does not need, "
+		       "in %lld files\n",
+		    size_of(j, "left_out_bytes", a),
+		    (long long)jdoc_int(j, "left_out_files", 0));
 	if (why != NULL)
 		printf("  read      %10s, everything: %s\n",
 		    size_of(j, "read_bytes", a), why);

@@ -137,6 +137,13 @@ show_plain(const json_t *r)
 	if (jdoc_int(st, "unused_bytes", 0) > 0)
 		show_line("left out",
 		    fs_size_text(a, (uint64_t)jdoc_int(st, "unused_bytes", 0)));
+	if (jdoc_int(st, "left_out_bytes", 0) > 0)
+		printf("  %-14s %s of log that recovery does not need, in %lld "
+		       "files\n",
+		    "left out",
+		    fs_size_text(
+			a, (uint64_t)jdoc_int(st, "left_out_bytes", 0)),
+		    (long long)jdoc_int(st, "left_out_files", 0));
 	show_line(
 	    "read", fs_size_text(a, (uint64_t)jdoc_int(st, "read_bytes", 0)));
 	show_line("changed",

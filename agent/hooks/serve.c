@@ -324,13 +324,15 @@ serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
 
 int
 serve_released(const struct serve_hold *h, const char *lost, json_t *position,
-    struct err *e)
+    json_t *log, struct err *e)
 {
 	SCOPED_JSON json_t *doc = json_pack("{s:s, s:I}", "state", "released",
 	    "held_ms", (json_int_t)(clock_mono_ms() - h->since_ms));
 
 	if (position != NULL)
 		json_object_set_new(doc, "position", position);
+	if (log != NULL)
+		json_object_set_new(doc, "log", log);
 	if (lost == NULL && h->end != SERVE_RELEASED)
 		lost = h->end == SERVE_DEADLINE ? "let go at the deadline"
 						: "the agent is gone";

@@ -60,10 +60,11 @@ int serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
 /*
  * Say "released". `lost` is what the hook found on the very connection that
  * held: NULL where all was well, else why the hold is lost; a deadline that
- * passed is said without it. Takes over `position`, which may be NULL.
+ * passed is said without it. Takes over `position` and `log` (which part of
+ * its log the engine needs, neap-hook(7)); both may be NULL.
  */
 int serve_released(const struct serve_hold *h, const char *lost,
-    json_t *position, struct err *e);
+    json_t *position, json_t *log, struct err *e);
 
 /* The member "connection" of the settings; NULL where there is none. */
 const json_t *serve_connection(const struct serve *s);

@@ -278,6 +278,9 @@ open_update(struct run *r, struct err *e)
 	r->tree.previous = r->previous;
 	if (rc == 0)
 		rc = tree_open(&r->tree, &r->plan, r->snapshot, e);
+	if (rc == 0)
+		rc = needed_read(
+		    &r->tree.needed, r->released, &r->plan, r->tree.view, e);
 	return rc;
 }
 

@@ -44,12 +44,15 @@ seconds(const struct run *r)
 static json_t *
 stats_json(const struct run *r)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:I, s:f}",
 	    "logical_bytes", (json_int_t)r->tree.bytes, "unused_bytes",
-	    (json_int_t)unused_bytes(r), "objects", (json_int_t)r->tree.objects,
-	    "files", (json_int_t)r->tree.files, "read_bytes",
-	    (json_int_t)sweep_read_bytes(r->sweep), "changed_bytes",
-	    (json_int_t)r->copy.changed_bytes, "new_bytes",
+	    (json_int_t)unused_bytes(r), "left_out_files",
+	    (json_int_t)r->tree.left_out, "left_out_bytes",
+	    (json_int_t)r->tree.left_out_bytes, "objects",
+	    (json_int_t)r->tree.objects, "files", (json_int_t)r->tree.files,
+	    "read_bytes", (json_int_t)sweep_read_bytes(r->sweep),
+	    "changed_bytes", (json_int_t)r->copy.changed_bytes, "new_bytes",
 	    (json_int_t)r->stored.new_bytes, "stored_bytes",
 	    (json_int_t)stored_bytes(r), "hold_ms", (json_int_t)r->hold_ms,
 	    "seconds", seconds(r));

@@ -247,6 +247,22 @@ generation_of(int dirfd, const char *name, mode_t mode)
 static int visit(struct walk *w, size_t volume, int dirfd, const char *name,
     const char *rel, unsigned depth, uint64_t *object, struct err *e);
 
+/* What the engine would not read again, and says so. */
+static bool
+leave_out(
+    struct tree *t, size_t volume, int dirfd, const char *rel, const char *name)
+{
+	struct stat st;
+
+	if (!needed_not(&t->needed, volume, rel, name) ||
+	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(st.st_mode))
+		return false;
+	t->left_out++;
+	t->left_out_bytes += (uint64_t)st.st_size;
+	return true;
+}
+
 /* A view holds neither our own snapshots nor other volumes' content. */
 static int
 walk_folder(struct walk *w, size_t volume, int dirfd, const char *name,
@@ -275,6 +291,8 @@ walk_folder(struct walk *w, size_t volume, int dirfd, const char *name,
 
 		if (strcmp(de->d_name, ".") == 0 ||
 		    strcmp(de->d_name, "..") == 0)
+			continue;
+		if (leave_out(w->t, volume, fd, rel, de->d_name))
 			continue;
 		sub = rel[0] ? mem_printf("%s/%s", rel, de->d_name)
 			     : mem_str(de->d_name);
@@ -600,6 +618,7 @@ void
 tree_close(struct tree *t)
 {
 	tree_leave(t);
+	needed_fini(&t->needed);
 	for (size_t i = 0; t->used && i < t->plan->volumes; i++)
 		extents_fini(&t->used[i]);
 	free(t->used);

@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "agent/job/needed.h"
 #include "agent/job/plan.h"
 #include "agent/store/map.h"
 #include "kmod-free/io/extents.h"
@@ -46,6 +47,9 @@ struct tree {
 	size_t files, cap;
 	uint64_t objects, bytes; /* all of them; sum of the files' sizes */
 	uint64_t vanished;       /* live volumes only */
+
+	struct needed needed;              /* of the engine's log */
+	uint64_t left_out, left_out_bytes; /* files that it has besides */
 };
 
 /* Sets up {0}-initialised members that the caller did not; opens the views of

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "agent/core/jdoc.h"
+#include "agent/hooks/postgresql/needed.h"
 #include "agent/hooks/postgresql/position.h"
 
 #define CHECKPOINT_MS 120000
@@ -30,6 +31,18 @@ checkpoint(PGconn *c, json_t *notes, struct err *e)
 	return 0;
 }
 
+/* To know is worth much, not to know costs only room: all of it is kept. */
+static void
+look_at_log(struct needed *n, PGconn *c, const json_t *position, json_t *notes)
+{
+	struct err why = ERR_NONE;
+
+	if (needed_before(n, c, position, &why) == 0)
+		return;
+	serve_note(notes, "all of pg_wal is backed up: %s", why.text);
+	needed_fini(n);
+}
+
 /*
  * Atomic: everything is in one snapshot, crash recovery does the rest, and
  * nothing is locked. The two positions bracket the instant.
@@ -39,8 +52,9 @@ hold_quiesce(const struct serve *s, struct err *e)
 {
 	SCOPED_CONN PGconn *c = NULL;
 	SCOPED_JSON json_t *position = NULL, *notes = json_array();
-	SCOPED_JSON json_t *after = NULL;
-	struct err lost = ERR_NONE;
+	SCOPED_JSON json_t *after = NULL, *log = NULL;
+	SCOPED_NEEDED struct needed needed = {0};
+	struct err lost = ERR_NONE, ignored = ERR_NONE;
 	struct serve_hold h;
 	const char *gone = NULL;
 	int pid;
@@ -53,6 +67,7 @@ hold_quiesce(const struct serve *s, struct err *e)
 	    position_read(&position, c, e) < 0 ||
 	    position_add_durable(position, c, e) < 0)
 		return err_wrap(e, "quiesce");
+	look_at_log(&needed, c, position, notes);
 	pid = PQbackendPID(c);
 	if (serve_hold(&h, s, "atomic", json_incref(position),
 		json_incref(notes), e) < 0)
@@ -62,5 +77,8 @@ hold_quiesce(const struct serve *s, struct err *e)
 		gone = lost.text;
 	else if (PQbackendPID(c) != pid)
 		gone = "the session was replaced by another";
-	return serve_released(&h, gone, json_incref(after), e);
+	if (gone == NULL)
+		needed_after(&log, &needed, c, &ignored);
+	return serve_released(
+	    &h, gone, json_incref(after), json_incref(log), e);
 }

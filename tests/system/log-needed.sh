@@ -1,0 +1,157 @@
+#!/bin/bash
+# Of a PostgreSQL's log only what recovery needs is backed up: not the segments
+# before its start, not those renamed in advance; but all that a slot holds
+# back, that is not archived, or that a backup label may ask for. Each backup
+# boots, and all else in it equals the snapshot.
+. "$(dirname "$0")/../lib.sh"
+need_root
+need_cmd mkfs.btrfs rsync
+need_built neap
+need_built neap-restore
+pg_bin=$(pg_bin) || skip_all "no PostgreSQL server here"
+neap_tmp
+neap() { "$NEAP_BUILD/neap" -c "$tmp/neap.yaml" "$@"; }
+restore() { "$NEAP_BUILD/neap-restore" -c "$tmp/neap.yaml" "$@"; }
+member() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1" <<<"$out"; }
+
+make_btrfs "$tmp/fs" 3G
+btrfs subvolume create "$tmp/fs/db" >/dev/null
+# Segments of 1 MiB, and positions beyond 4 GiB, shortly before the names carry.
+initdb=--wal-segsize=1 start_pg "$tmp/fs/db/pg" "min_wal_size = 20MB" \
+    "max_replication_slots = 4" || skip_all "PostgreSQL does not start"
+stop_pg
+as_pg "$pg_bin/pg_resetwal" -l 000000010000000700000FFB "$pg_dir/data" >/dev/null
+start_pg "$tmp/fs/db/pg"
+data=$(realpath "$pg_dir/data")
+job() {
+    cat <<YAML
+  $1:
+    engine: postgresql
+    connection: {socket: $2, port: $3, user: postgres}
+    run_as: postgres
+YAML
+}
+{
+    echo "state_dir: $tmp/state"
+    echo "repository: {url: $tmp/repo, encryption: none}"
+    echo "jobs:"
+    job bank "$pg_dir" 5432
+    job standby "$tmp/run2" 5433
+} >"$tmp/neap.yaml"
+status 0 neap init
+top=$tmp/top
+mkdir "$top"
+mount -o subvolid=5,ro "$(findmnt -no SOURCE "$tmp/fs" | sed 's/\[.*//')" "$top"
+on_exit umount "$top"
+
+pg 'create table t(x int)'
+# COUNT segments, each ended early.
+segments() {
+    for _ in $(seq "$1"); do
+        pg 'insert into t select generate_series(1, 100)' \
+            'select pg_switch_wal()' >/dev/null
+    done
+}
+segment_files() { (cd "$1/pg_wal" && ls | grep -xE '[0-9A-F]{24}'); }
+redo_segment() {
+    pg 'select pg_walfile_name(redo_lsn) from pg_control_checkpoint()'
+}
+
+# Back up, restore, and compare with the held snapshot: what it lacks are
+# segments, as many as it says.
+compare() { # WHAT
+    local held differ
+    status 0 neap --json backup bank
+    left_out=$(member left_out_files)
+    rm -rf "$tmp/out"
+    held=$(echo "$top"/neap-snapshots/*/neap-bank-*)
+    is "$(wc -w <<<"$held")" 1 "$1: one snapshot is held"
+    status 0 restore extract bank/latest "$tmp/out"
+    differ=$(rsync -aHAXSn --checksum --delete --itemize-changes \
+        "$held/pg/data/" "$tmp/out$data/" 2>&1)
+    is "$(grep -cE '^>f\+{9} pg_wal/[0-9A-F]{24}$' <<<"$differ")" "$left_out" \
+        "$1: as many segments are missing as it says"
+    is "$(grep -vE '^>f\+{9} pg_wal/[0-9A-F]{24}$' <<<"$differ")" "" \
+        "$1: all else equals the snapshot"
+    status 0 restore check bank/latest
+    like "$out" "*passed*" "$1: it boots"
+}
+
+segments 6
+pg checkpoint
+segments 3
+compare "nothing holds it back"
+what="segments were left out" ok [ "$left_out" -gt 0 ]
+is "$(segment_files "$tmp/out$data" | wc -l)" 1 \
+    "nothing holds it back: the one segment since the checkpoint is there"
+is "$(segment_files "$tmp/out$data")" "$(redo_segment)" \
+    "and it is the one where recovery starts"
+like "$(redo_segment)" 0000000100000008* "past the carry of the names"
+status 0 neap backup bank
+like "$out" "*left out*recovery does not need*" "it is said"
+status 0 neap show bank/latest
+like "$out" "*left out*recovery does not need*" "and shown"
+
+# A slot that nobody reads.
+pg "select pg_create_physical_replication_slot('away', true)" >/dev/null
+slot=$(pg "select pg_walfile_name(restart_lsn) from pg_replication_slots")
+segments 4
+compare "a slot"
+is "$(segment_files "$tmp/out$data" | head -1)" "$slot" \
+    "a slot: all since its position is there"
+what="a slot: five of them" ok [ "$(segment_files "$tmp/out$data" | wc -l)" -ge 5 ]
+pg "select pg_drop_replication_slot('away')" >/dev/null
+
+# The label of a base backup.
+touch "$data/backup_label"
+status 0 neap --json backup bank
+is "$(member left_out_files)" 0 "a backup label: nothing is left out"
+rm "$data/backup_label"
+
+# An archive that does not take them.
+pg 'alter system set archive_mode = on' "alter system set archive_command = 'false'" >/dev/null
+stop_pg
+start_pg "$tmp/fs/db/pg"
+segments 3
+pg checkpoint
+segments 1
+waits=$(cd "$data/pg_wal/archive_status" && ls | sed -n 's/\.ready$//p')
+compare "not archived"
+is "$(grep -cxF "$waits" <(segment_files "$tmp/out$data"))" "$(wc -l <<<"$waits")" \
+    "not archived: all that waits is there"
+pg "alter system set archive_command = 'true'" 'select pg_reload_conf()' >/dev/null
+for _ in $(seq 100); do
+    pg 'select pg_switch_wal()' >/dev/null
+    compgen -G "$data/pg_wal/archive_status/*.ready" >/dev/null || break
+    sleep 0.3
+done
+compare "archived"
+is "$(grep -cxF "$waits" <(segment_files "$tmp/out$data"))" 0 \
+    "archived: none of them is"
+
+# A standby: what is newer stays, whatever it is.
+btrfs subvolume create "$tmp/fs/db2" >/dev/null
+install -d -o postgres -g postgres -m 700 "$tmp/fs/db2/data"
+install -d -o postgres -g postgres "$tmp/run2"
+as_pg "$pg_bin/pg_basebackup" -h "$pg_dir" -U postgres -D "$tmp/fs/db2/data" -R -X stream -c fast >/dev/null 2>&1
+as_pg "$pg_bin/pg_ctl" -D "$tmp/fs/db2/data" -w -s -l "$tmp/fs/db2/data/log2" \
+    -o "-c port=5433 -c unix_socket_directories=$tmp/run2 -c wal_keep_size=20MB" start >/dev/null 2>&1
+on_exit as_pg "$pg_bin/pg_ctl" -D "$tmp/fs/db2/data" -m fast -s stop
+pg2() { as_pg "$pg_bin/psql" -XAtqh "$tmp/run2" -p 5433 -U postgres -c "$1" postgres; }
+segments 4
+pg checkpoint
+segments 2
+last=$(pg 'select pg_current_wal_lsn()')
+for _ in $(seq 100); do
+    [ "$(pg2 "select pg_last_wal_replay_lsn() >= '$last'")" = t ] && break
+    sleep 0.2
+done
+pg2 checkpoint
+status 0 neap --json backup standby
+what="standby: older ones are left out" ok [ "$(member left_out_files)" -gt 0 ]
+status 0 restore extract standby/latest "$tmp/out2"
+is "$(segment_files "$tmp/out2$(realpath "$tmp/fs/db2/data")" | tail -1)" \
+    "$(segment_files "$tmp/fs/db2/data" | tail -1)" "standby: the newest file is there"
+status 0 restore check standby/latest
+like "$out" "*passed*" "standby: it boots"
+done_testing
