@@ -52,7 +52,7 @@ segments() {
             'select pg_switch_wal()' >/dev/null
     done
 }
-segment_files() { (cd "$1/pg_wal" && ls | grep -xE '[0-9A-F]{24}'); }
+segment_files() { (cd "$1/pg_wal" && printf '%s\n' *) | grep -xE '[0-9A-F]{24}'; }
 redo_segment() {
     pg 'select pg_walfile_name(redo_lsn) from pg_control_checkpoint()'
 }
