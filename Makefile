@@ -23,6 +23,7 @@
 #   CC=gcc|clang    CFLAGS, LDFLAGS are added to ours
 #   PREFIX=/usr/local  DESTDIR=            FUZZ_SECONDS=20
 #   TESTS="FILE…"   run only these of the tests
+#   mb=             without libipsec-mb, even where it is there
 
 VERSION := 0.1.0
 VARIANT ?= release
@@ -53,10 +54,18 @@ flags_cov := -O0 -g --coverage -Wl,--wrap=_exit,--wrap=__gcov_execve
 # tests/fuzz/run's, with clang
 flags_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# libipsec-mb is for x86-64 only, so it is optional; pkg-config does not know it.
+mb_try := \#include <intel-ipsec-mb.h>\nint main(void) \
+	{ return imb_get_errno(alloc_mb_mgr(0)) == IMB_AUTH_SHA_256; }\n
+mb := $(shell printf '$(mb_try)' | $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
+	-x c -o /dev/null - -lIPSec_MB 2>/dev/null && echo -lIPSec_MB)
+
 ours := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
 	-DNEAP_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow \
 	-Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
-	-fstack-protector-strong -pthread $(flags_$(VARIANT))
+	-fstack-protector-strong -pthread $(flags_$(VARIANT)) \
+	$(if $(mb),-DNEAP_IPSEC_MB)
 
 # ---- the layers: a folder is a library; uses_X names all that lie below it ----
 libs := core store conf hooks io snap track job
@@ -77,9 +86,9 @@ uses_snap := io core
 uses_track := snap io core
 uses_job := store conf hooks track snap io core
 
-# ---- what each takes from outside (pkg-config names) ----
+# ---- what each takes from outside (pkg-config names, or -lNAME) ----
 ext_core := jansson
-ext_store := libcrypto libzstd libxxhash jansson
+ext_store := libcrypto libzstd libxxhash jansson $(mb)
 ext_conf := yaml-0.1 jansson
 ext_hooks := jansson
 ext_io := liburing
@@ -95,7 +104,8 @@ ext_hook_files := jansson
 src = $(sort $(wildcard $(1)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 lib = $(patsubst %,$(B)/lib%.a,$(1))
-pkg = $(if $(strip $(1)),$(shell pkg-config --libs $(sort $(1))))
+pkg = $(if $(strip $(1)),$(shell pkg-config --libs \
+	$(sort $(filter-out -l%,$(1)))) $(sort $(filter -l%,$(1))))
 ext_of = $(foreach l,$(1),$(ext_$(l)))
 
 programs := $(B)/neap $(B)/neap-restore \

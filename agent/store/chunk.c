@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/store/chunk.h"
 
+#include <assert.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
 #include "agent/core/mem.h"
 #include "agent/store/crypto.h"
+#include "agent/store/leaves.h"
 
-/* One of the two, by the repository's kind. */
+/* `plain` or `keyed`, by the repository's kind. */
 struct chunk_digest {
+	struct leaves *leaves; /* NULL until the first chunk */
 	EVP_MD *sha;
 	EVP_MD_CTX *plain;
 	EVP_MAC_CTX *keyed; /* holds the key; re-armed for each chunk */
@@ -60,14 +63,16 @@ chunk_digest_free(struct chunk_digest *d)
 {
 	if (d == NULL)
 		return;
+	leaves_free(d->leaves);
 	EVP_MAC_CTX_free(d->keyed);
 	EVP_MD_CTX_free(d->plain);
 	EVP_MD_free(d->sha);
 	free(d);
 }
 
-int
-chunk_digest_of(struct chunk_digest *d, struct span plain, struct chunk_id *out,
+/* The digest of all leaves, with the key where there is one. */
+static int
+root_of(struct chunk_digest *d, struct span leaves, struct chunk_id *out,
     struct err *e)
 {
 	unsigned n = 0;
@@ -75,16 +80,37 @@ chunk_digest_of(struct chunk_digest *d, struct span plain, struct chunk_id *out,
 
 	if (d->keyed == NULL) {
 		if (EVP_DigestInit_ex2(d->plain, d->sha, NULL) <= 0 ||
-		    EVP_DigestUpdate(d->plain, plain.data, plain.len) <= 0 ||
+		    EVP_DigestUpdate(d->plain, leaves.data, leaves.len) <= 0 ||
 		    EVP_DigestFinal_ex(d->plain, out->b, &n) <= 0 ||
 		    n != sizeof out->b)
 			return crypto_err(e, "SHA-256");
 		return 0;
 	}
 	if (EVP_MAC_init(d->keyed, NULL, 0, NULL) <= 0 ||
-	    EVP_MAC_update(d->keyed, plain.data, plain.len) <= 0 ||
+	    EVP_MAC_update(d->keyed, leaves.data, leaves.len) <= 0 ||
 	    EVP_MAC_final(d->keyed, out->b, &len, sizeof out->b) <= 0 ||
 	    len != sizeof out->b)
 		return crypto_err(e, "HMAC-SHA256");
 	return 0;
+}
+
+int
+chunk_digest_of(struct chunk_digest *d, struct span plain, struct chunk_id *out,
+    struct err *e)
+{
+	uint8_t leaf[CHUNK_BLOCKS][LEAF_BYTES];
+	unsigned blocks = (unsigned)(plain.len / CHUNK_BLOCK_BYTES);
+	int rc = 0;
+
+	assert(plain.len % CHUNK_BLOCK_BYTES == 0 && blocks >= 1 &&
+	       plain.len <= CHUNK_BYTES);
+	if (d->leaves == NULL) /* some milliseconds: not for a job that has
+				* nothing to digest */
+		rc = leaves_new(&d->leaves, e);
+	if (rc == 0)
+		rc = leaves_of(d->leaves, plain.data, blocks, leaf, e);
+	if (rc == 0)
+		rc =
+		    root_of(d, SPAN(leaf, (size_t)blocks * LEAF_BYTES), out, e);
+	return rc;
 }

@@ -26,11 +26,16 @@ struct chunk_place {
 	uint8_t codec;  /* enum codec_id */
 };
 
-/* SHA-256 of the content, keyed (HMAC) in encrypted repositories. */
+/*
+ * A chunk's id: SHA-256 of the SHA-256s of its blocks, one behind the other;
+ * the outer one keyed (HMAC) in encrypted repositories. Blocks can be hashed
+ * side by side (leaves.h), one long text cannot.
+ */
 struct chunk_digest; /* one thread's context */
 int chunk_digest_new(
     struct chunk_digest **out, const struct keys *k, struct err *e);
 void chunk_digest_free(struct chunk_digest *d);
+/* `plain` is 1 to 32 whole blocks. */
 int chunk_digest_of(struct chunk_digest *d, struct span plain,
     struct chunk_id *out, struct err *e);
 

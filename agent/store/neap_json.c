@@ -21,6 +21,13 @@ set_hex(json_t *o, const char *name, const void *p, size_t n)
 	json_object_set_new(o, name, json_string(hex));
 }
 
+/* How its chunks get their ids (chunk.h). */
+static const char *
+digest_word(const struct keys *k)
+{
+	return k->encrypted ? "hmac-sha256-blocks" : "sha256-blocks";
+}
+
 static int
 add_secrets(
     json_t *o, const struct keys *k, const char *passphrase, struct err *e)
@@ -57,8 +64,7 @@ describe(
 	json_object_set_new(o, "chunk_blocks", json_integer(CHUNK_BLOCKS));
 	json_object_set_new(o, "encryption",
 	    json_string(k->encrypted ? "aes-256-gcm" : "none"));
-	json_object_set_new(
-	    o, "digest", json_string(k->encrypted ? "hmac-sha256" : "sha256"));
+	json_object_set_new(o, "digest", json_string(digest_word(k)));
 	if (k->encrypted && add_secrets(o, k, passphrase, e) < 0) {
 		json_decref(o);
 		return e->code;
@@ -136,11 +142,15 @@ neap_json_parse(const json_t *o, struct keys *k, struct err *e)
 	if (rc < 0)
 		return rc;
 	k->encrypted = strcmp(cipher, "none") != 0;
-	if ((k->encrypted && strcmp(cipher, "aes-256-gcm") != 0) ||
-	    strcmp(digest, k->encrypted ? "hmac-sha256" : "sha256") != 0)
+	if (k->encrypted && strcmp(cipher, "aes-256-gcm") != 0)
 		return err_set(e, -EBADMSG,
-		    "encryption \"%s\" with digest \"%s\" is not in format %d",
-		    cipher, digest, FORMAT);
+		    "encryption \"%s\" is not in format %d", cipher, FORMAT);
+	if (strcmp(digest, digest_word(k)) != 0)
+		return err_set(e, -EOPNOTSUPP,
+		    "its digest is \"%s\", which this version of neap cannot "
+		    "read (it knows \"%s\" with encryption \"%s\"): use the "
+		    "neap that made it",
+		    digest, digest_word(k), cipher);
 	if (k->encrypted)
 		rc = neap_json_hex(o, "public_key", k->public_key, 32, e);
 	return rc;

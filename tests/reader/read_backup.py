@@ -151,8 +151,8 @@ class Repository:
         self.encrypted = about['encryption'] == 'aes-256-gcm'
         need(about['encryption'] in ('aes-256-gcm', 'none'),
              'neap.json: unknown encryption')
-        need(about['digest'] == ('hmac-sha256' if self.encrypted else
-                                 'sha256'), 'neap.json: unknown digest')
+        need(about['digest'] == ('hmac-sha256-blocks' if self.encrypted else
+                                 'sha256-blocks'), 'neap.json: unknown digest')
         known = {'format', 'id', 'created', 'block_bytes', 'chunk_blocks',
                  'encryption', 'digest'}
         if self.encrypted:
@@ -238,9 +238,11 @@ class Repository:
             raise Bad('%s: frame %d does not open' % (what, number))
 
     def chunk_id(self, plain):
+        leaves = b''.join(hashlib.sha256(plain[at:at + BLOCK]).digest()
+                          for at in range(0, len(plain), BLOCK))
         if self.encrypted:
-            return hmac.digest(self.id_key, plain, 'sha256')
-        return hashlib.sha256(plain).digest()
+            return hmac.digest(self.id_key, leaves, 'sha256')
+        return hashlib.sha256(leaves).digest()
 
     def header(self, data, magic, what):
         """The 64 bytes at the start, as a cursor behind the version."""

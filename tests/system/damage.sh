@@ -269,9 +269,10 @@ json_cell 5 "another key check" "digit('key_check'); s = None"
 json_cell 5 "another public key" "digit('public_key'); s = None"
 json_cell 4 "other blocks" "j['block_bytes'] = 512; s = None"
 json_cell 4 "no digest" "del j['digest']; s = None"
+json_cell 1 "a digest of another version" "j['digest'] = 'hmac-sha256'; s = None"
 json_cell 45 "no key check" "del j['key_check']; s = None"
 json_cell 5 "encryption off: a key is not to be ignored" \
-    "j['encryption'] = 'none'; j['digest'] = 'sha256'; s = None"
+    "j['encryption'] = 'none'; j['digest'] = 'sha256-blocks'; s = None"
 json_cell 5 "of another repository" "s = open('$tmp/foreign/repo/neap.json').read()"
 rm "$tmp/repo/neap.json"
 status 1 neap list

@@ -102,7 +102,7 @@ test_key_for_a_plain_repository_is_refused(void **state)
 
 	init(&f, state, true);
 	edit(&f, "encryption", json_string("none"));
-	edit(&f, "digest", json_string("sha256"));
+	edit(&f, "digest", json_string("sha256-blocks"));
 	FAILS(-EKEYREJECTED, open_with(&f, f.host, NULL, &e));
 	end(&f);
 }
@@ -202,6 +202,25 @@ test_newer_format_is_said_so(void **state)
 	edit(&f, "format", json_integer(2));
 	FAILS(-EOPNOTSUPP, open_with(&f, f.host, NULL, &e));
 	assert_text_has(e.text, "format 2");
+	end(&f);
+}
+
+/* What it is called is said, and that no damage has been found. */
+static void
+test_other_digest_is_said_so(void **state)
+{
+	struct err e = ERR_NONE;
+	struct fixture f;
+
+	init(&f, state, true);
+	edit(&f, "digest", json_string("hmac-sha256"));
+	FAILS(-EOPNOTSUPP, open_with(&f, f.host, NULL, &e));
+	assert_text_has(e.text, "digest is \"hmac-sha256\"");
+	assert_text_has(e.text, "this version of neap cannot read");
+	edit(&f, "digest", json_string("sha256-blocks")); /* without the key */
+	FAILS(-EOPNOTSUPP, open_with(&f, f.host, NULL, &e));
+	edit(&f, "digest", json_string("hmac-sha256-blocks"));
+	OK(open_with(&f, f.host, NULL, &e));
 	end(&f);
 }
 
@@ -349,6 +368,7 @@ main(void)
 	    IN_FOLDER(test_key_check_is_compared),
 	    IN_FOLDER(test_replaced_public_key_is_refused),
 	    IN_FOLDER(test_newer_format_is_said_so),
+	    IN_FOLDER(test_other_digest_is_said_so),
 	    IN_FOLDER(test_damaged_neap_json_is_corrupt),
 	    IN_FOLDER(test_passphrase_opens_it),
 	    IN_FOLDER(test_host_key_cannot_read_back),
