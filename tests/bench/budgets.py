@@ -71,7 +71,7 @@ def judge(r):
                         0.3, s))
     for i, (figure, words) in enumerate((("wall", "time"), ("rss", "memory"),
                                          ("metadata", "metadata"))):
-        pair = [m("next", "neap", figure, scale=n, change=change)
+        pair = [m("same", "neap", figure, scale=n, change=change)
                 for n in (scale, quarter(scale))]
         out.append(_verdict("" if i else "same change, database 4 × larger",
                             f"≤ 1.2 × the {words}", _ratio(*pair), 1.2, x))

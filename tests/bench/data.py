@@ -11,6 +11,23 @@ import subprocess
 from ground import as_postgres, sh
 
 
+# pgbench's own transaction, on the first BRANCHES of the scale.
+FIRST_BRANCHES = r"""
+\set aid random(1, 100000 * :branches)
+\set bid random(1, :branches)
+\set tid random(1, 10 * :branches)
+\set delta random(-5000, 5000)
+begin;
+update pgbench_accounts set abalance = abalance + :delta where aid = :aid;
+select abalance from pgbench_accounts where aid = :aid;
+update pgbench_tellers set tbalance = tbalance + :delta where tid = :tid;
+update pgbench_branches set bbalance = bbalance + :delta where bid = :bid;
+insert into pgbench_history (tid, bid, aid, delta, mtime)
+    values (:tid, :bid, :aid, :delta, current_timestamp);
+end;
+"""
+
+
 class Pgbench:
     """27 MB a scale unit, nearly half of it WAL; rows that are nearly alike,
     so it compresses 20-fold."""
@@ -35,12 +52,20 @@ class Pgbench:
         self._pgbench("-q", "-i", "-s", str(self.scale))
         self.server.checkpoint()
 
-    def change(self, count):
+    def change(self, count, *how):
         """COUNT transactions, each three updates and an insert."""
         self.seed += 1
         self._pgbench("-n", "-c", "4", "-t", str(max(1, count // 4)),
-                      f"--random-seed={self.seed}")
+                      f"--random-seed={self.seed}", *how)
         self.server.checkpoint()
+
+    def change_first(self, count, branches):
+        """The same on the first BRANCHES only, so that it changes as much in
+        a database of any size."""
+        path = f"{self.server.run}/first.sql"
+        with open(path, "w") as f:
+            f.write(FIRST_BRANCHES)
+        self.change(count, "-f", path, "-D", f"branches={branches}")
 
 
 SCHEMA = """
