@@ -23,7 +23,6 @@ take_pool(struct reader *r, struct err *e)
 {
 	void *p;
 
-	r->pool_len = (size_t)r->slots * r->unit;
 	p = mmap(NULL, r->pool_len, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
@@ -39,11 +38,13 @@ reader_new(struct reader **out, const struct reader_how *how, struct err *e)
 {
 	unsigned depth = how && how->depth ? how->depth : DEFAULT_DEPTH;
 	uint32_t unit = how && how->unit ? how->unit : DEFAULT_UNIT;
+	uint64_t pool =
+	    how && how->pool ? how->pool : (uint64_t)unit * (depth + 2);
 	struct reader *r;
 	int rc;
 
 	if (depth > DEPTH_MAX || unit % READER_ALIGN != 0 ||
-	    (uint64_t)unit * (depth + 1) > READER_POOL_MAX)
+	    pool > READER_POOL_MAX || pool < 3 * (uint64_t)unit)
 		return err_set(e, -EINVAL,
 		    "read with %u requests of %u bytes: not possible", depth,
 		    unit);
@@ -51,6 +52,7 @@ reader_new(struct reader **out, const struct reader_how *how, struct err *e)
 	r->depth = depth;
 	r->slots = depth + 1;
 	r->unit = unit;
+	r->pool_len = (size_t)pool;
 	r->buffered = how && how->buffered;
 	rc = take_pool(r, e);
 	if (rc < 0) {
@@ -109,10 +111,33 @@ reader_notice(const struct reader *r)
 	return r->notice[0] != '\0' ? r->notice : NULL;
 }
 
+/*
+ * Buffers are taken and given back in the same order, so the pool is a circle
+ * as well: `len` bytes in one piece behind the newest, or else at the front.
+ * The caller's own counts. Three units always have room for a second one
+ * beside it: what is left is then two units in two pieces.
+ */
+static bool
+find_room(const struct reader *r, uint32_t len, size_t *at)
+{
+	unsigned first = (r->head + r->slots - (r->held ? 1 : 0)) % r->slots;
+	size_t oldest = r->request[first].at;
+
+	*at = 0;
+	if (r->count == 0 && !r->held)
+		return true;
+	if (r->tail > oldest && r->pool_len - r->tail < len)
+		return oldest >= len;
+	*at = r->tail;
+	return r->tail > oldest || oldest - r->tail >= len;
+}
+
 bool
 reader_full(const struct reader *r)
 {
-	return r->count == r->depth;
+	size_t at;
+
+	return r->count == r->depth || !find_room(r, r->unit, &at);
 }
 
 bool
@@ -127,6 +152,7 @@ reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
 {
 	unsigned slot = (r->head + r->count) % r->slots;
 	struct reader_request *q = &r->request[slot];
+	size_t at;
 
 	assert(!reader_full(r) && f->r == r && !f->closed);
 	assert(len > 0 && len <= r->unit);
@@ -135,8 +161,10 @@ reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
 		return err_set(e, -EINVAL,
 		    "read %s at offset %llu: past the largest file", f->label,
 		    (unsigned long long)off);
+	find_room(r, len, &at);
 	*q = (struct reader_request){
-	    .file = f, .cookie = cookie, .off = off, .len = len};
+	    .file = f, .cookie = cookie, .at = at, .off = off, .len = len};
+	r->tail = at + len;
 	r->count++;
 	reader_file_use(f);
 	return r->ring_on ? reader_ring_push(r, slot, e) : 0;

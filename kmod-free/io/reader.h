@@ -5,8 +5,8 @@
  * kernel.io_uring_disabled, seccomp) the same interface reads with pread in
  * order, and reader_notice says so.
  *
- * One thread's at a time. Memory: (depth + 1) * unit bytes, taken at
- * reader_new: the one more is the result that the caller still looks at.
+ * One thread's at a time. Memory: one pool, taken at reader_new. A request takes
+ * of it what it reads, so that few large ones fly at a time, or many small.
  */
 #ifndef NEAP_IO_READER_H
 #define NEAP_IO_READER_H
@@ -24,6 +24,8 @@ struct reader;
 struct reader_how {
 	unsigned depth; /* requests in flight; 0: 64 */
 	uint32_t unit;  /* largest request, bytes; 0: 131072 */
+	size_t pool;    /* bytes of all, at least 3 units; 0: (depth + 2) units,
+			 * which is room for `depth` requests of any size */
 	bool no_uring;  /* tests and bench: force the fall-back */
 	bool buffered;  /* never O_DIRECT */
 };
@@ -59,7 +61,8 @@ int reader_open_fd(struct reader *r, int given, const char *label,
 void reader_close(struct reader_file *f);
 int reader_file_fd(const struct reader_file *f);
 
-bool reader_full(const struct reader *r); /* no room: call reader_next */
+/* No room for a request of a whole unit: call reader_next. Never when idle. */
+bool reader_full(const struct reader *r);
 bool reader_idle(const struct reader *r); /* nothing asked for is left */
 /* off and len are multiples of READER_ALIGN, len <= unit; not when full. */
 int reader_ask(struct reader *r, struct reader_file *f, uint64_t off,

@@ -1,7 +1,8 @@
 /*
  * The parts of the reader, for its own .c files. Requests live in a circle of
- * slots, each with its own piece of the buffer pool: the oldest at `head`,
- * `count` of them, and before it the one whose data the caller still looks at.
+ * slots: the oldest at `head`, `count` of them, and before it the one whose data
+ * the caller still looks at. Their buffers follow each other in the pool, which
+ * is a circle too.
  */
 #ifndef NEAP_IO_READER_INTERNAL_H
 #define NEAP_IO_READER_INTERNAL_H
@@ -16,6 +17,7 @@ enum reader_state { READER_WAITS, READER_FLIES, READER_DONE };
 struct reader_request {
 	struct reader_file *file;
 	void *cookie;
+	size_t at; /* of its buffer, in the pool */
 	uint64_t off;
 	uint32_t len;
 	uint32_t got;   /* bytes that have arrived */
@@ -44,8 +46,8 @@ struct reader_file {
 
 struct reader {
 	struct reader_request *request; /* `slots` of them */
-	uint8_t *pool;                  /* unit bytes for each slot */
-	size_t pool_len;
+	uint8_t *pool;
+	size_t pool_len, tail; /* behind the newest buffer */
 	unsigned slots, depth, head, count;
 	uint32_t unit;
 	bool held; /* the slot before head is the caller's */
@@ -58,13 +60,14 @@ struct reader {
 	struct io_uring ring;
 	unsigned waiting, queued, flying; /* requests, on their way */
 	unsigned batch;
+	size_t queued_bytes; /* since the last call */
 	uint64_t table_used; /* bits */
 };
 
 static inline uint8_t *
 reader_buffer(const struct reader *r, unsigned slot)
 {
-	return r->pool + (size_t)slot * r->unit;
+	return r->pool + r->request[slot].at;
 }
 
 /* reader_file.c */

@@ -90,8 +90,8 @@ reader_ring_init(struct reader *r)
 		return;
 	}
 	r->ring_on = true;
-	/* An eighth: one call for eight reads costs half the processor of one
-	 * each, and the device never runs dry for it. */
+	/* An eighth, of the pool too: one call for eight reads costs half the
+	 * processor of one each, and the device never runs dry for it. */
 	r->batch = r->depth < 8 ? 1 : r->depth < 128 ? r->depth / 8 : 16;
 	register_buffers(r);
 	register_table(r);
@@ -146,6 +146,7 @@ enter(struct reader *r, bool wait)
 	if (rc < 0)
 		return rc;
 	assert((unsigned)rc <= r->queued);
+	r->queued_bytes = 0;
 	r->queued -= (unsigned)rc;
 	r->flying += (unsigned)rc;
 	return 0;
@@ -181,6 +182,7 @@ queue(struct reader *r, unsigned slot)
 	q->direct = f->direct;
 	q->state = READER_FLIES;
 	r->queued++;
+	r->queued_bytes += q->len;
 	return 0;
 }
 
@@ -258,7 +260,7 @@ reader_ring_push(struct reader *r, unsigned slot, struct err *e)
 
 	if (r->waiting > 0 || queue(r, slot) < 0)
 		r->waiting++;
-	if (r->queued >= r->batch)
+	if (r->queued >= r->batch || r->queued_bytes >= r->pool_len / 8)
 		rc = enter(r, false);
 	return rc < 0 ? lost(r, rc, e) : 0;
 }

@@ -364,6 +364,48 @@ test_a_descriptor_is_opened_anew(void **state)
 	reader_free(r);
 }
 
+/* The pool's end comes anywhere, and each request overwrites an old one. */
+static void
+test_small_pools_keep_requests_apart(void **state)
+{
+	sweep(*state, (struct reader_how){
+			  .depth = 64, .unit = 131072, .pool = 3 * 131072});
+	sweep(
+	    *state, (struct reader_how){
+			.depth = 64, .unit = 65536, .pool = 5 * 65536 + 4096});
+	sweep(*state, (struct reader_how){.depth = 64,
+			  .unit = 65536,
+			  .pool = 4 * 65536,
+			  .no_uring = true});
+}
+
+/* Many small requests or few large ones: as many as there is room for. */
+static void
+test_the_pool_is_shared_by_size(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 1u << 20, 12);
+	struct reader *r = reader((struct reader_how){
+	    .depth = 64, .unit = 131072, .pool = 3 * 131072});
+	struct reader_file *f = file(r, fx, "f");
+	struct err e = ERR_NONE;
+	unsigned small = 0, large = 0;
+
+	while (!reader_full(r))
+		reader_ask(r, f, 4096ul * small++, 4096, NULL, &e);
+	assert_int_equal(small, 64);
+	while (!reader_idle(r))
+		take_one(r, 0, image, 1u << 20);
+	while (!reader_full(r))
+		reader_ask(r, f, 131072ul * large++, 131072, NULL, &e);
+	/* Not three: the last small one is still the caller's. */
+	assert_int_equal(large, 2);
+	take_one(r, 0, image, 1u << 20);
+	assert_int_equal(e.code, 0);
+	reader_close(f);
+	reader_free(r);
+}
+
 static void
 test_impossible_shapes_are_refused(void **state)
 {
@@ -376,6 +418,10 @@ test_impossible_shapes_are_refused(void **state)
 	assert_int_equal(
 	    reader_new(
 		&r, &(struct reader_how){.unit = 1u << 30, .depth = 64}, &e),
+	    -EINVAL);
+	assert_int_equal(
+	    reader_new(
+		&r, &(struct reader_how){.unit = 8192, .pool = 20480}, &e),
 	    -EINVAL);
 }
 
@@ -668,14 +714,15 @@ read_bad(struct fixture *fx, struct reader_how how, const uint8_t *image)
 	struct reader_file *f = file(r, fx, "mnt/bad");
 	struct err e = ERR_NONE;
 	struct reader_done d;
+	uint32_t unit = how.unit != 0 ? how.unit : 131072;
 	bool failed = false;
 
-	for (uint64_t off = 0; off < BAD_FILE_BYTES; off += 131072)
-		assert_int_equal(reader_ask(r, f, off, 131072, NULL, &e), 0);
-	for (uint64_t off = 0; !reader_idle(r); off += 131072) {
+	for (uint64_t off = 0; off < BAD_FILE_BYTES; off += unit)
+		assert_int_equal(reader_ask(r, f, off, unit, NULL, &e), 0);
+	for (uint64_t off = 0; !reader_idle(r); off += unit) {
 		int rc = reader_next(r, &d, &e);
 
-		if (off <= BAD_AT && BAD_AT < off + 131072) {
+		if (off <= BAD_AT && BAD_AT < off + unit) {
 			assert_int_equal(rc, -EIO);
 			assert_string_equal(e.text,
 			    "read mnt/bad at offset 700416: "
@@ -706,6 +753,10 @@ test_a_bad_block_is_named(void **state)
 	read_bad(fx, (struct reader_how){.depth = 16}, image);
 	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true}, image);
 	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true}, image);
+	/* In the middle of a large request, with good blocks on both sides. */
+	read_bad(fx, (struct reader_how){.unit = 1u << 19}, image);
+	read_bad(
+	    fx, (struct reader_how){.unit = 1u << 20, .no_uring = true}, image);
 	/* Nothing of ours may still hold the file system. */
 	assert_true(run(fx, "umount mnt"));
 }
@@ -725,6 +776,8 @@ main(void)
 	    T(test_free_with_requests_in_flight),
 	    T(test_symlink_and_folder_are_refused),
 	    T(test_a_descriptor_is_opened_anew),
+	    T(test_small_pools_keep_requests_apart),
+	    T(test_the_pool_is_shared_by_size),
 	    T(test_impossible_shapes_are_refused),
 	    T(test_truncated_meanwhile),
 	    T(test_data_ranges_cover_the_data),
