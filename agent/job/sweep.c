@@ -13,6 +13,8 @@
  * checkpoint into disk order, few enough that gathering keeps its locality.
  */
 #define WINDOW 512u
+#define RUN_PIECES (SWEEP_REQUEST_BYTES / SWEEP_PIECE_BYTES)
+#define DEPTH 64u
 #define FILES_MAX 128u /* open for the window */
 #define PHYS_BATCH 128u
 
@@ -23,6 +25,8 @@ struct piece {
 	uint32_t len;
 };
 
+_Static_assert(WINDOW / RUN_PIECES >= DEPTH, "a window fills the queue");
+
 struct sweep {
 	const struct tree *tree;
 	struct reader *reader;
@@ -31,11 +35,12 @@ struct sweep {
 	void *arg;
 	sweep_tick_fn *tick; /* NULL: nobody's */
 	void *tick_arg;
-	uint64_t read_bytes;
+	uint64_t read_bytes, requests;
 
 	/* Two windows by turns: while the pieces of one are in flight, the
 	 * other fills. A window is asked whole before it is used again, and
-	 * that is longer than the reader's queue. */
+	 * that is longer than the reader's queue, however few requests it
+	 * makes. */
 	struct piece window[2][WINDOW];
 	unsigned turn, n;
 	struct reader_file *done[FILES_MAX]; /* to close behind the window */
@@ -55,7 +60,9 @@ sweep_new(
     struct sweep **out, const struct tree *t, bool physical, struct err *e)
 {
 	struct sweep *s = mem_new(sizeof *s);
-	struct reader_how how = {.unit = SWEEP_PIECE_BYTES};
+	struct reader_how how = {.depth = DEPTH,
+	    .unit = SWEEP_REQUEST_BYTES,
+	    .pool = SWEEP_POOL_BYTES};
 	int rc = reader_new(&s->reader, &how, e);
 
 	if (rc < 0) {
@@ -98,6 +105,12 @@ sweep_notice(const struct sweep *s)
 }
 
 uint64_t
+sweep_requests(const struct sweep *s)
+{
+	return s->requests;
+}
+
+uint64_t
 sweep_read_bytes(const struct sweep *s)
 {
 	return s->read_bytes;
@@ -127,9 +140,13 @@ take_one(struct sweep *s, struct err *e)
 
 	if (rc < 0)
 		return rc;
+	/* Its pieces lie in the window as they do in the request. */
 	p = d.cookie;
-	s->read_bytes += d.len;
-	return s->fn(s->arg, p->f, d.off, d.len, d.data, e);
+	for (uint32_t at = 0; rc == 0 && at < d.len; at += p++->len) {
+		s->read_bytes += p->len;
+		rc = s->fn(s->arg, p->f, p->off, p->len, d.data + at, e);
+	}
+	return rc;
 }
 
 static int
@@ -144,6 +161,25 @@ by_phys(const void *a, const void *b)
 	return (x->off > y->off) - (x->off < y->off);
 }
 
+/*
+ * One request for the pieces from w[0] on that follow each other in one file,
+ * wherever they lie: gives their number. RUN_PIECES at most, also of small ones.
+ */
+static int
+ask_run(struct sweep *s, struct piece *w, unsigned n, struct err *e)
+{
+	uint32_t len = w->len;
+	unsigned k = 1;
+	int rc;
+
+	while (k < n && k < RUN_PIECES && w[k].rf == w->rf &&
+	       w[k].off == w->off + len)
+		len += w[k++].len;
+	rc = reader_ask(s->reader, w->rf, w->off, len, w, e);
+	s->requests++;
+	return rc < 0 ? rc : (int)k;
+}
+
 /* Ask for the whole window; what completes meanwhile is handed on. */
 static int
 send_window(struct sweep *s, struct err *e)
@@ -155,12 +191,17 @@ send_window(struct sweep *s, struct err *e)
 		rc = s->tick(s->tick_arg, e);
 	if (s->physical)
 		qsort(w, s->n, sizeof *w, by_phys);
-	for (unsigned i = 0; rc == 0 && i < s->n; i++) {
-		while (rc == 0 && reader_full(s->reader))
+	for (unsigned i = 0; rc == 0 && i < s->n;) {
+		int k = 0;
+
+		if (reader_full(s->reader))
 			rc = take_one(s, e);
-		if (rc == 0)
-			rc = reader_ask(
-			    s->reader, w[i].rf, w[i].off, w[i].len, &w[i], e);
+		else
+			k = ask_run(s, w + i, s->n - i, e);
+		if (k < 0)
+			rc = k;
+		else
+			i += (unsigned)k;
 	}
 	for (unsigned i = 0; i < s->dones; i++)
 		reader_close(s->done[i]);

@@ -1,7 +1,15 @@
 /*
  * Reading many ranges of many files: cuts them into pieces that do not cross a
  * 128 KiB border of the object, orders them physically within a window, keeps
- * the reader's queue full, and hands every piece to a callback.
+ * the reader's queue full, and hands every piece to a callback. Neighbouring
+ * pieces of one file are one request of the disk.
+ *
+ * Memory: SWEEP_POOL_BYTES: 15 large requests or 64 small ones in flight.
+ *
+ * Measured, a full scan of 8.6 GB on btrfs, CPU seconds with the kernel's own
+ * threads: requests of 128 KiB 5.2, of 512 KiB 4.2 in 8 MiB, but 5.4 in 33 MiB
+ * (what the disk wrote is out of the cache by the time that it is hashed); of
+ * 1 MiB in 33 MiB 5.2.
  */
 #ifndef NEAP_JOB_SWEEP_H
 #define NEAP_JOB_SWEEP_H
@@ -11,6 +19,8 @@
 
 #define SWEEP_PIECE_BYTES 131072u
 #define SWEEP_BLOCK_BYTES 4096u
+#define SWEEP_REQUEST_BYTES 524288u
+#define SWEEP_POOL_BYTES 8388608u
 
 static inline uint64_t
 sweep_blocks(uint64_t bytes)
@@ -31,6 +41,7 @@ void sweep_leave(struct sweep *s);
 void sweep_free(struct sweep *s);
 const char *sweep_notice(const struct sweep *s);
 uint64_t sweep_read_bytes(const struct sweep *s);
+uint64_t sweep_requests(const struct sweep *s); /* of the disk, so far */
 
 /* Called between windows of 64 MiB at most, as long as anything is read. */
 typedef int sweep_tick_fn(void *arg, struct err *e);
