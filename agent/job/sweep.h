@@ -6,10 +6,10 @@
  *
  * Memory: SWEEP_POOL_BYTES: 15 large requests or 64 small ones in flight.
  *
- * Measured, a full scan of 8.6 GB on btrfs, CPU seconds with the kernel's own
- * threads: requests of 128 KiB 5.2, of 512 KiB 4.2 in 8 MiB, but 5.4 in 33 MiB
- * (what the disk wrote is out of the cache by the time that it is hashed); of
- * 1 MiB in 33 MiB 5.2.
+ * Measured, a full scan of 8.6 GB on btrfs in CPU seconds with the kernel's
+ * threads, medians: requests of 128 KiB 5.3, of 512 KiB 4.0. A pool of 16 MiB
+ * is no better than 8; one of 33 MiB worse, also for requests of 1 MiB: by the
+ * time that its end is hashed it is out of the processor's cache.
  */
 #ifndef NEAP_JOB_SWEEP_H
 #define NEAP_JOB_SWEEP_H
