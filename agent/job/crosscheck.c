@@ -202,6 +202,18 @@ read_ahead(const struct crosscheck *x, const struct vouched *v,
 	}
 }
 
+/* A hole is read too, as zeros: that takes less than to ask whether it is one.
+ * What an image does not use is not zeros. */
+static int
+sample_block(struct crosscheck *x, const struct tree_file *f, uint64_t block,
+    struct err *e)
+{
+	if (tree_used(x->tree, f) != NULL)
+		return sweep_look(x->sweep, block, block + 1, on_hole, e);
+	return sweep_range(
+	    x->sweep, block * SWEEP_BLOCK_BYTES, SWEEP_BLOCK_BYTES, e);
+}
+
 /* Those of the picks from `i` on that are in file `at`; the first that is not
  * is returned through *i. */
 static int
@@ -217,7 +229,7 @@ sample_file(struct crosscheck *x, const struct vouched *v, size_t at,
 		if (is_named(x, f, block))
 			continue;
 		x->sampled_blocks++;
-		rc = sweep_look(x->sweep, block, block + 1, on_hole, e);
+		rc = sample_block(x, f, block, e);
 	}
 	return rc == 0 ? sweep_end(x->sweep, e) : rc;
 }
@@ -238,13 +250,13 @@ sample(struct crosscheck *x, const struct vouched *v, struct err *e)
 		return rc;
 	crosscheck_pick(pick, n, v->blocks);
 	read_ahead(x, v, pick, n);
-	sweep_reach(x->sweep, SWEEP_BLOCK_BYTES);
+	sweep_scattered(x->sweep, true);
 	while (rc == 0 && i < n) {
 		while (pick[i] >= v->before[at + 1])
 			at++;
 		rc = sample_file(x, v, at, pick, n, &i, e);
 	}
-	sweep_reach(x->sweep, UINT64_MAX);
+	sweep_scattered(x->sweep, false);
 	return rc;
 }
 

@@ -51,7 +51,8 @@ struct sweep {
 	bool asked; /* it has pieces */
 	struct reader_phys phys[PHYS_BATCH];
 	int phys_n;
-	uint64_t phys_from, reach;
+	uint64_t phys_from;
+	bool scattered;
 	uint64_t data_from, data_to; /* of `f`: where there is data */
 };
 
@@ -71,7 +72,6 @@ sweep_new(
 	}
 	s->tree = t;
 	s->physical = physical;
-	s->reach = UINT64_MAX;
 	*out = s;
 	return 0;
 }
@@ -215,9 +215,9 @@ send_window(struct sweep *s, struct err *e)
 }
 
 void
-sweep_reach(struct sweep *s, uint64_t bytes)
+sweep_scattered(struct sweep *s, bool on)
 {
-	s->reach = bytes;
+	s->scattered = on;
 }
 
 int
@@ -260,7 +260,7 @@ phys_of(struct sweep *s, uint64_t off)
 	struct err ignored = ERR_NONE;
 
 	/* A device is read in its own order. */
-	if (!s->physical || s->f->image)
+	if (!s->physical || s->scattered || s->f->image)
 		return 0;
 	for (int try = 0; try < 2; try++) {
 		for (int i = 0; i < s->phys_n; i++) {
@@ -272,8 +272,8 @@ phys_of(struct sweep *s, uint64_t off)
 		if (s->phys_from == off)
 			break;
 		s->phys_from = off;
-		s->phys_n = reader_physical(
-		    sweep_fd(s), off, s->reach, s->phys, PHYS_BATCH, &ignored);
+		s->phys_n = reader_physical(sweep_fd(s), off, UINT64_MAX,
+		    s->phys, PHYS_BATCH, &ignored);
 		if (s->phys_n < 0)
 			s->phys_n = 0;
 	}

@@ -47,9 +47,9 @@ uint64_t sweep_requests(const struct sweep *s); /* of the disk, so far */
 typedef int sweep_tick_fn(void *arg, struct err *e);
 void sweep_tick(struct sweep *s, sweep_tick_fn *fn, void *arg);
 
-/* How far behind a range to ask at once where the file lies: all of it, unless
- * the ranges are few and far between. */
-void sweep_reach(struct sweep *s, uint64_t bytes);
+/* Ranges from here on are few and far between, and read in the order of the
+ * files: to ask first where each lies takes longer than to read it. */
+void sweep_scattered(struct sweep *s, bool on);
 
 /* Pieces asked from here on go to `fn`. */
 void sweep_to(struct sweep *s, sweep_fn *fn, void *arg);
