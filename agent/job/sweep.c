@@ -23,6 +23,7 @@ struct piece {
 	struct reader_file *rf;
 	uint64_t off, phys;
 	uint32_t len;
+	bool alone;
 };
 
 _Static_assert(WINDOW / RUN_PIECES >= DEPTH, "a window fills the queue");
@@ -175,6 +176,7 @@ ask_run(struct sweep *s, struct piece *w, unsigned n, struct err *e)
 	while (k < n && k < RUN_PIECES && w[k].rf == w->rf &&
 	       w[k].off == w->off + len)
 		len += w[k++].len;
+	reader_alone(s->reader, w->alone);
 	rc = reader_ask(s->reader, w->rf, w->off, len, w, e);
 	s->requests++;
 	return rc < 0 ? rc : (int)k;
@@ -288,8 +290,8 @@ sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e)
 		uint64_t room = SWEEP_PIECE_BYTES - off % SWEEP_PIECE_BYTES;
 		uint32_t n = (uint32_t)(len < room ? len : room);
 
-		s->window[s->turn][s->n++] =
-		    (struct piece){s->f, s->rf, off, phys_of(s, off), n};
+		s->window[s->turn][s->n++] = (struct piece){
+		    s->f, s->rf, off, phys_of(s, off), n, s->scattered};
 		s->asked = true;
 		if (s->n == WINDOW) {
 			int rc = send_window(s, e);

@@ -146,6 +146,12 @@ reader_idle(const struct reader *r)
 	return r->count == 0;
 }
 
+void
+reader_alone(struct reader *r, bool on)
+{
+	r->alone = on;
+}
+
 int
 reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
     void *cookie, struct err *e)
@@ -162,8 +168,12 @@ reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
 		    "read %s at offset %llu: past the largest file", f->label,
 		    (unsigned long long)off);
 	find_room(r, len, &at);
-	*q = (struct reader_request){
-	    .file = f, .cookie = cookie, .at = at, .off = off, .len = len};
+	*q = (struct reader_request){.file = f,
+	    .cookie = cookie,
+	    .at = at,
+	    .off = off,
+	    .len = len,
+	    .alone = r->alone};
 	r->tail = at + len;
 	r->count++;
 	reader_file_use(f);

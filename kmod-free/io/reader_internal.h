@@ -25,6 +25,7 @@ struct reader_request {
 	enum reader_state state;
 	bool direct; /* as submitted */
 	bool doubt;  /* read it again, block by block */
+	bool alone;  /* as reader_alone had it when it was asked */
 };
 
 struct reader_file {
@@ -51,7 +52,7 @@ struct reader {
 	unsigned slots, depth, head, count;
 	uint32_t unit;
 	bool held; /* the slot before head is the caller's */
-	bool buffered;
+	bool buffered, alone;
 	struct reader_file *files; /* all that are open */
 	char notice[256];
 

@@ -176,8 +176,8 @@ queue(struct reader *r, unsigned slot)
 	else
 		io_uring_prep_read(
 		    sqe, fd, p, q->len - q->got, q->off + q->got);
-	if (f->slot >= 0)
-		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_flags(sqe, (f->slot >= 0 ? IOSQE_FIXED_FILE : 0) |
+					(q->alone ? IOSQE_ASYNC : 0));
 	io_uring_sqe_set_data64(sqe, slot);
 	q->direct = f->direct;
 	q->state = READER_FLIES;
