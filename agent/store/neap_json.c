@@ -145,12 +145,16 @@ neap_json_parse(const json_t *o, struct keys *k, struct err *e)
 	if (k->encrypted && strcmp(cipher, "aes-256-gcm") != 0)
 		return err_set(e, -EBADMSG,
 		    "encryption \"%s\" is not in format %d", cipher, FORMAT);
-	if (strcmp(digest, digest_word(k)) != 0)
+	if (strcmp(digest, "sha256") == 0 || strcmp(digest, "hmac-sha256") == 0)
 		return err_set(e, -EOPNOTSUPP,
 		    "its digest is \"%s\", which this version of neap cannot "
 		    "read (it knows \"%s\" with encryption \"%s\"): use the "
 		    "neap that made it",
 		    digest, digest_word(k), cipher);
+	if (strcmp(digest, digest_word(k)) != 0)
+		return err_set(e, -EBADMSG,
+		    "encryption \"%s\" with digest \"%s\" is not in format %d",
+		    cipher, digest, FORMAT);
 	if (k->encrypted)
 		rc = neap_json_hex(o, "public_key", k->public_key, 32, e);
 	return rc;
