@@ -112,7 +112,7 @@ programs := $(B)/neap $(B)/neap-restore \
 	$(patsubst %,$(B)/hooks/%,$(hook_programs))
 inspectors := $(B)/neap-inspect
 
-.PHONY: all deps demo check check-fast check-valgrind coverage lint bench soak fuzz \
+.PHONY: force all deps demo check check-fast check-valgrind coverage lint bench soak fuzz \
 	scale newcomer install clean unit-programs test-programs fuzz-programs help
 all: $(programs) $(inspectors)
 
@@ -121,14 +121,19 @@ help:
 
 # One object; its command is kept for compile_commands.json.
 cmd_json = printf '{"directory":"%s","file":"%s","command":"%s"},\n'
-$(B)/obj/%.o: %.c
+$(B)/obj/%.o: %.c $(B)/with
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ours) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 	@$(cmd_json) '$(CURDIR)' '$<' \
 	    '$(CC) $(subst ",\\\",$(subst ',,$(ours))) -c $<' >$(@:.o=.json)
 
-# The flags are a dependency: changing them rebuilds.
+# With which optional library: when one comes or goes, all is built anew.
+$(B)/with: force
+	@mkdir -p $(@D)
+	@echo '$(mb)' | cmp -s - $@ || echo '$(mb)' >$@
+force:
+
 define archive
 $(B)/lib$(1).a: $(call obj,$(call src,$(dir_$(1))))
 	$$(call say,AR,$$@)
