@@ -46,8 +46,9 @@ reader_new(struct reader **out, const struct reader_how *how, struct err *e)
 	if (depth > DEPTH_MAX || unit % READER_ALIGN != 0 ||
 	    pool > READER_POOL_MAX || pool < 3 * (uint64_t)unit)
 		return err_set(e, -EINVAL,
-		    "read with %u requests of %u bytes: not possible", depth,
-		    unit);
+		    "read with %u requests of %u bytes in a pool of %llu: not "
+		    "possible",
+		    depth, unit, (unsigned long long)pool);
 	r = mem_new(sizeof *r);
 	r->depth = depth;
 	r->slots = depth + 1;

@@ -708,7 +708,8 @@ make_bad_file(struct fixture *fx, uint8_t **image)
 }
 
 static void
-read_bad(struct fixture *fx, struct reader_how how, const uint8_t *image)
+read_bad(
+    struct fixture *fx, struct reader_how how, bool alone, const uint8_t *image)
 {
 	struct reader *r = reader(how);
 	struct reader_file *f = file(r, fx, "mnt/bad");
@@ -717,6 +718,7 @@ read_bad(struct fixture *fx, struct reader_how how, const uint8_t *image)
 	uint32_t unit = how.unit != 0 ? how.unit : 131072;
 	bool failed = false;
 
+	reader_alone(r, alone);
 	for (uint64_t off = 0; off < BAD_FILE_BYTES; off += unit)
 		assert_int_equal(reader_ask(r, f, off, unit, NULL, &e), 0);
 	for (uint64_t off = 0; !reader_idle(r); off += unit) {
@@ -750,13 +752,16 @@ test_a_bad_block_is_named(void **state)
 		print_message("skip: needs root, btrfs and a loop device\n");
 		skip();
 	}
-	read_bad(fx, (struct reader_how){.depth = 16}, image);
-	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true}, image);
-	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true}, image);
+	read_bad(fx, (struct reader_how){.depth = 16}, false, image);
+	read_bad(fx, (struct reader_how){.depth = 16}, true, image);
+	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true}, false,
+	    image);
+	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true}, false,
+	    image);
 	/* In the middle of a large request, with good blocks on both sides. */
-	read_bad(fx, (struct reader_how){.unit = 1u << 19}, image);
-	read_bad(
-	    fx, (struct reader_how){.unit = 1u << 20, .no_uring = true}, image);
+	read_bad(fx, (struct reader_how){.unit = 1u << 19}, false, image);
+	read_bad(fx, (struct reader_how){.unit = 1u << 20, .no_uring = true},
+	    false, image);
 	/* Nothing of ours may still hold the file system. */
 	assert_true(run(fx, "umount mnt"));
 }

@@ -226,6 +226,27 @@ test_what_lies_apart_is_read_apart(void **state)
 	end(&x);
 }
 
+/* Some of a window in the order of the files, some in that of the disk. */
+static void
+test_scattered_ones_come_too(void **state)
+{
+	struct fixture x = {0};
+	struct err e = ERR_NONE;
+
+	world_begin(&x.w, *state);
+	make(&x, 1, 64 * SWEEP_PIECE_BYTES);
+	begin(&x, true);
+	OK(sweep_begin(x.s, &x.w.tree.file[0], &e));
+	for (uint64_t i = 64; i-- > 0;) {
+		sweep_scattered(x.s, i % 3 == 0);
+		OK(sweep_range(
+		    x.s, i * SWEEP_PIECE_BYTES, SWEEP_PIECE_BYTES, &e));
+	}
+	OK(sweep_end(x.s, &e));
+	finish(&x, 1);
+	end(&x);
+}
+
 /* The smallest pieces, many windows of them: a window is not filled again
  * while pieces of it are still to be handed on. */
 static void
@@ -354,6 +375,7 @@ main(void)
 	    TEST(test_requests_are_bounded),
 	    TEST(test_two_files_are_two_requests),
 	    TEST(test_what_lies_apart_is_read_apart),
+	    TEST(test_scattered_ones_come_too),
 	    TEST(test_many_small_neighbours),
 	    TEST(test_many_files),
 	    TEST(test_a_hole_is_not_read),
