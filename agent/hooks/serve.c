@@ -319,20 +319,24 @@ serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
 	if (serve_print(doc, e) < 0)
 		return e->code;
 	h->end = wait_for_end(h->since_ms + s->deadline_ms);
+	h->until_ms = clock_mono_ms();
 	return 0;
 }
 
 int
 serve_released(const struct serve_hold *h, const char *lost, json_t *position,
-    json_t *log, struct err *e)
+    json_t *log, json_t *notes, struct err *e)
 {
 	SCOPED_JSON json_t *doc = json_pack("{s:s, s:I}", "state", "released",
-	    "held_ms", (json_int_t)(clock_mono_ms() - h->since_ms));
+	    "held_ms", (json_int_t)(h->until_ms - h->since_ms));
 
 	if (position != NULL)
 		json_object_set_new(doc, "position", position);
 	if (log != NULL)
 		json_object_set_new(doc, "log", log);
+	if (json_array_size(notes) > 0)
+		json_object_set(doc, "notes", notes);
+	json_decref(notes);
 	if (lost == NULL && h->end != SERVE_RELEASED)
 		lost = h->end == SERVE_DEADLINE ? "let go at the deadline"
 						: "the agent is gone";

@@ -46,7 +46,7 @@ int serve_print(const json_t *doc, struct err *e);
 enum serve_end { SERVE_RELEASED, SERVE_AGENT_GONE, SERVE_DEADLINE };
 
 struct serve_hold {
-	int64_t since_ms;
+	int64_t since_ms, until_ms; /* clock_mono_ms time */
 	enum serve_end end;
 };
 
@@ -61,10 +61,10 @@ int serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
  * Say "released". `lost` is what the hook found on the very connection that
  * held: NULL where all was well, else why the hold is lost; a deadline that
  * passed is said without it. Takes over `position` and `log` (which part of
- * its log the engine needs, neap-hook(7)); both may be NULL.
+ * its log the engine needs, neap-hook(7)) and `notes`; all may be NULL.
  */
 int serve_released(const struct serve_hold *h, const char *lost,
-    json_t *position, json_t *log, struct err *e);
+    json_t *position, json_t *log, json_t *notes, struct err *e);
 
 /* The member "connection" of the settings; NULL where there is none. */
 const json_t *serve_connection(const struct serve *s);

@@ -59,15 +59,15 @@ find_place(const struct plan *p, const char *path, size_t *volume, char **rel)
 	return 0;
 }
 
-/* Is one of the files there that make everything needed? One that cannot be
+/* One of the files is there that make everything needed. One that cannot be
  * looked for counts as there. */
 static bool
-all_needed(const json_t *unless, const struct plan *p, const int *view)
+one_is_there(const json_t *files, const struct plan *p, const int *view)
 {
 	size_t i;
 	json_t *v;
 
-	json_array_foreach (unless, i, v) {
+	json_array_foreach (files, i, v) {
 		SCOPED_FREE char *rel = NULL;
 		struct stat st;
 		size_t volume;
@@ -78,6 +78,20 @@ all_needed(const json_t *unless, const struct plan *p, const int *view)
 			return true;
 	}
 	return false;
+}
+
+/* Why all of it is needed whatever the names say; NULL: it is not. */
+static const char *
+why_all(const json_t *log, const struct plan_volume *pv, const struct plan *p,
+    const int *view)
+{
+	if (pv->live)
+		return "its files are read without a snapshot";
+	if ((pv->v->ops->caps & SNAP_IMAGE) != 0)
+		return "its volume is backed up as an image";
+	if (one_is_there(json_object_get(log, "unless"), p, view))
+		return "what the hook names in \"unless\" is in the snapshot";
+	return NULL;
 }
 
 static bool
@@ -134,7 +148,6 @@ needed_read(struct needed *n, const json_t *released, const struct plan *p,
 {
 	const json_t *log = json_object_get(released, "log");
 	const char *folder = jdoc_str(log, "folder", "");
-	const struct plan_volume *pv;
 	int rc;
 
 	if (log == NULL)
@@ -144,11 +157,8 @@ needed_read(struct needed *n, const json_t *released, const struct plan *p,
 		rc = odd("\"folder\" is not below a path of its probe", e);
 	if (rc < 0)
 		return rc;
-	/* What is read while the engine writes is of no one instant; an image
-	 * has no files to leave out. */
-	pv = &p->volume[n->volume];
-	if (pv->live || (pv->v->ops->caps & SNAP_IMAGE) != 0 ||
-	    all_needed(json_object_get(log, "unless"), p, view))
+	n->why_all = why_all(log, &p->volume[n->volume], p, view);
+	if (n->why_all != NULL)
 		return 0;
 	n->first = jdoc_str(log, "first", "");
 	n->last = jdoc_str(log, "last", NULL);

@@ -16,12 +16,13 @@
 #include "agent/job/plan.h"
 
 struct needed {
-	bool told;         /* else all is needed */
-	size_t volume;     /* the log's folder: which, */
-	char *folder;      /* and where in its view */
-	const char *first; /* the document's */
-	const char *last;  /* the document's; NULL: no end */
-	json_t *keep;      /* names that are needed all the same, as keys */
+	bool told;           /* else all is needed, */
+	const char *why_all; /* for this reason, or as nobody told; static */
+	size_t volume;       /* the log's folder: which, */
+	char *folder;        /* and where in its view */
+	const char *first;   /* the document's */
+	const char *last;    /* the document's; NULL: no end */
+	json_t *keep;        /* names that are needed all the same, as keys */
 };
 
 /*

@@ -72,6 +72,17 @@ freeze_json(const struct run *r)
 			    (json_int_t)r->job->hold_ms / 2);
 }
 
+/* What became of the hook's word about the log; NULL: it said none. */
+static json_t *
+log_json(const struct run *r)
+{
+	const struct needed *n = &r->tree.needed;
+
+	if (!n->told && n->why_all == NULL)
+		return NULL;
+	return json_pack("{s:b, s:s*}", "left_out", n->told, "why", n->why_all);
+}
+
 json_t *
 record_make(const struct run *r)
 {
@@ -81,10 +92,10 @@ record_make(const struct run *r)
 
 	if (gethostname(host, sizeof host - 1) < 0)
 		host[0] = '\0';
-	evidence = json_pack("{s:o, s:I, s:o*, s:O*, s:O*}", "volumes",
+	evidence = json_pack("{s:o, s:I, s:o*, s:o*, s:O*, s:O*}", "volumes",
 	    plan_volumes_json(&r->plan, r->snapshot), "hold_ms",
-	    (json_int_t)r->hold_ms, "freeze", freeze_json(r), "quiesced",
-	    r->quiesced, "released", r->released);
+	    (json_int_t)r->hold_ms, "freeze", freeze_json(r), "log",
+	    log_json(r), "quiesced", r->quiesced, "released", r->released);
 	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:o, s:O, "
 			 "s:o, s:o, s:I, s:s?, s:o, s:o}",
 	    "format", 1, "backup", name, "job", r->job->name, "time", r->time,

@@ -47,7 +47,7 @@ quiesce(const struct serve *s, struct err *e)
 	MUST(rc == 0);
 	/* What comes is there already; a shorter hold may end on a busy machine. */
 	MUST(h.end != SERVE_DEADLINE || s->deadline_ms < 10000);
-	return serve_released(&h, NULL, NULL, NULL, e);
+	return serve_released(&h, NULL, NULL, NULL, NULL, e);
 }
 
 static int

@@ -129,29 +129,56 @@ compare "archived"
 is "$(grep -cxF "$waits" <(segment_files "$tmp/out$data"))" 0 \
     "archived: none of them is"
 
-# A standby: what is newer stays, whatever it is.
+# A standby: what is newer stays, whatever it is. Its data directory is given by
+# a link.
 btrfs subvolume create "$tmp/fs/db2" >/dev/null
 install -d -o postgres -g postgres -m 700 "$tmp/fs/db2/data"
 install -d -o postgres -g postgres "$tmp/run2"
-as_pg "$pg_bin/pg_basebackup" -h "$pg_dir" -U postgres -D "$tmp/fs/db2/data" -R -X stream -c fast >/dev/null 2>&1
-as_pg "$pg_bin/pg_ctl" -D "$tmp/fs/db2/data" -w -s -l "$tmp/fs/db2/data/log2" \
-    -o "-c port=5433 -c unix_socket_directories=$tmp/run2 -c wal_keep_size=20MB" start >/dev/null 2>&1
-on_exit as_pg "$pg_bin/pg_ctl" -D "$tmp/fs/db2/data" -m fast -s stop
+ln -s "$tmp/fs/db2/data" "$tmp/data2"
+as_pg "$pg_bin/pg_basebackup" -h "$pg_dir" -U postgres -D "$tmp/data2" -R -X stream -c fast >/dev/null 2>&1
+ctl2() { as_pg "$pg_bin/pg_ctl" -D "$tmp/data2" -w -s "$@" >/dev/null 2>&1; }
+ctl2 -l "$tmp/data2/log2" start -o "-c port=5433 -c unix_socket_directories=$tmp/run2 -c wal_keep_size=20MB"
+on_exit ctl2 -m fast stop
 pg2() { as_pg "$pg_bin/psql" -XAtqh "$tmp/run2" -p 5433 -U postgres -c "$1" postgres; }
+real2=$(realpath "$tmp/data2")
+caught_up() {
+    local last
+    last=$(pg 'select pg_current_wal_lsn()')
+    for _ in $(seq 100); do
+        [ "$(pg2 "select pg_last_wal_replay_lsn() >= '$last'")" = t ] && return
+        sleep 0.2
+    done
+}
 segments 4
 pg checkpoint
 segments 2
-last=$(pg 'select pg_current_wal_lsn()')
-for _ in $(seq 100); do
-    [ "$(pg2 "select pg_last_wal_replay_lsn() >= '$last'")" = t ] && break
-    sleep 0.2
-done
+caught_up
 pg2 checkpoint
 status 0 neap --json backup standby
 what="standby: older ones are left out" ok [ "$(member left_out_files)" -gt 0 ]
 status 0 restore extract standby/latest "$tmp/out2"
-is "$(segment_files "$tmp/out2$(realpath "$tmp/fs/db2/data")" | tail -1)" \
-    "$(segment_files "$tmp/fs/db2/data" | tail -1)" "standby: the newest file is there"
+is "$(segment_files "$tmp/out2$real2" | tail -1)" "$(segment_files "$real2" | tail -1)" \
+    "standby: the newest file is there"
 status 0 restore check standby/latest
 like "$out" "*passed*" "standby: it boots"
+
+# Promoted: the log goes on under a new timeline. As a role that may not make a
+# checkpoint, so that recovery may have to start under the old one.
+pg 'create role backup login' 'grant pg_monitor to backup' >/dev/null
+caught_up
+sed -i "s|socket: $tmp/run2, port: 5433, user: postgres|socket: $tmp/run2, port: 5433, user: backup|" "$tmp/neap.yaml"
+echo 'local all all trust' | as_pg tee "$real2/pg_hba.conf" >/dev/null
+ctl2 reload
+ctl2 promote
+pg2 'insert into t values (-7)'
+status 0 neap --json backup standby
+rm -rf "$tmp/out2"
+status 0 restore extract standby/latest "$tmp/out2"
+redo=$("$pg_bin/pg_controldata" "$tmp/out2$real2" | sed -n "s/^Latest checkpoint's REDO WAL file: *//p")
+what="promoted: the segment where recovery starts is there" ok [ -e "$tmp/out2$real2/pg_wal/$redo" ]
+what="promoted: and one of the new timeline" ok compgen -G "$tmp/out2$real2/pg_wal/00000002*"
+status 0 restore check standby/latest
+like "$out" "*passed*" "promoted: it boots"
+status 0 restore dump standby/latest --output "$tmp/dump.sql"
+what="promoted: with what was written last" ok grep -qx -- -7 "$tmp/dump.sql"
 done_testing

@@ -61,7 +61,7 @@ quiesce(const struct serve *s, struct err *e)
 
 	if (serve_hold(&h, s, "atomic", NULL, NULL, e) < 0)
 		return e->code;
-	return serve_released(&h, NULL, NULL, NULL, e);
+	return serve_released(&h, NULL, NULL, NULL, NULL, e);
 }
 
 static void

@@ -4,8 +4,8 @@
 #include <errno.h>
 
 #include "agent/core/jdoc.h"
-#include "agent/hooks/postgresql/needed.h"
 #include "agent/hooks/postgresql/position.h"
+#include "agent/hooks/postgresql/wal_needed.h"
 
 #define CHECKPOINT_MS 120000
 #define STATEMENT_MS "10000"
@@ -31,16 +31,19 @@ checkpoint(PGconn *c, json_t *notes, struct err *e)
 	return 0;
 }
 
+#define ALL_WAL "all of pg_wal is backed up: %s"
+
 /* To know is worth much, not to know costs only room: all of it is kept. */
 static void
-look_at_log(struct needed *n, PGconn *c, const json_t *position, json_t *notes)
+look_at_log(
+    struct wal_needed *n, PGconn *c, const json_t *position, json_t *notes)
 {
 	struct err why = ERR_NONE;
 
-	if (needed_before(n, c, position, &why) == 0)
+	if (wal_needed_before(n, c, position, &why) == 0)
 		return;
-	serve_note(notes, "all of pg_wal is backed up: %s", why.text);
-	needed_fini(n);
+	serve_note(notes, ALL_WAL, why.text);
+	wal_needed_fini(n);
 }
 
 /*
@@ -53,8 +56,9 @@ hold_quiesce(const struct serve *s, struct err *e)
 	SCOPED_CONN PGconn *c = NULL;
 	SCOPED_JSON json_t *position = NULL, *notes = json_array();
 	SCOPED_JSON json_t *after = NULL, *log = NULL;
-	SCOPED_NEEDED struct needed needed = {0};
-	struct err lost = ERR_NONE, ignored = ERR_NONE;
+	SCOPED_JSON json_t *late = json_array();
+	SCOPED_WAL_NEEDED struct wal_needed needed = {0};
+	struct err lost = ERR_NONE, why = ERR_NONE;
 	struct serve_hold h;
 	const char *gone = NULL;
 	int pid;
@@ -77,8 +81,8 @@ hold_quiesce(const struct serve *s, struct err *e)
 		gone = lost.text;
 	else if (PQbackendPID(c) != pid)
 		gone = "the session was replaced by another";
-	if (gone == NULL)
-		needed_after(&log, &needed, c, &ignored);
-	return serve_released(
-	    &h, gone, json_incref(after), json_incref(log), e);
+	if (gone == NULL && wal_needed_after(&log, &needed, c, &why) < 0)
+		serve_note(late, ALL_WAL, why.text);
+	return serve_released(&h, gone, json_incref(after), json_incref(log),
+	    json_incref(late), e);
 }

@@ -10,33 +10,31 @@
  * server archives. What a base backup tool or the user put beside them is no
  * segment and stays.
  */
-#ifndef NEAP_HOOKS_POSTGRESQL_NEEDED_H
-#define NEAP_HOOKS_POSTGRESQL_NEEDED_H
+#ifndef NEAP_HOOKS_POSTGRESQL_WAL_NEEDED_H
+#define NEAP_HOOKS_POSTGRESQL_WAL_NEEDED_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "agent/hooks/postgresql/conn.h"
 
-struct needed {
+struct wal_needed {
 	char *wal;   /* real path of pg_wal; NULL: all is needed */
 	char *label; /* backup_label: where it is, it says where to start */
 	char first[32];
 	bool archives, primary;
 };
 
-/* Before the snapshot; `position` is position_read's. */
-int needed_before(
-    struct needed *n, PGconn *c, const json_t *position, struct err *e);
-/* After it: the member "log" of what the hook says (neap-hook(7)); gives. */
-int needed_after(
-    json_t **log, const struct needed *n, PGconn *c, struct err *e);
-void needed_fini(struct needed *n); /* {0} is fine */
-#define SCOPED_NEEDED __attribute__((cleanup(needed_fini)))
-
-/* Name of the segment that holds `lsn`: three times eight digits. -EINVAL: no
- * segment has that size. */
-int needed_segment(
-    char out[32], uint32_t timeline, uint64_t lsn, uint64_t segment_bytes);
+/*
+ * Before the snapshot; `position` is position_read's. Where it fails all is
+ * needed, and the text says why.
+ */
+int wal_needed_before(
+    struct wal_needed *n, PGconn *c, const json_t *position, struct err *e);
+/* After it: the member "log" of what the hook says (neap-hook(7)); gives, and
+ * leaves *log alone where all is needed. */
+int wal_needed_after(
+    json_t **log, const struct wal_needed *n, PGconn *c, struct err *e);
+void wal_needed_fini(struct wal_needed *n); /* {0} is fine */
+#define SCOPED_WAL_NEEDED __attribute__((cleanup(wal_needed_fini)))
 
 #endif

@@ -24,7 +24,7 @@ hold_nothing(const struct serve *s, const char *path, struct err *e)
 	    json_pack("{s:I}", "change_counter", (json_int_t)f.change_counter);
 	if (serve_hold(&h, s, "atomic", position, NULL, e) < 0)
 		return e->code;
-	return serve_released(&h, NULL, NULL, NULL, e);
+	return serve_released(&h, NULL, NULL, NULL, NULL, e);
 }
 
 /*
@@ -53,7 +53,7 @@ hold_writers(const struct serve *s, const char *path, struct err *e)
 		lost = "the transaction that held is gone";
 	if (db_do(db, "ROLLBACK", &why) < 0 && lost == NULL)
 		lost = why.text;
-	return serve_released(&h, lost, NULL, NULL, e);
+	return serve_released(&h, lost, NULL, NULL, NULL, e);
 }
 
 int

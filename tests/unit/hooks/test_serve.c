@@ -52,7 +52,7 @@ quiesce(const struct serve *s, struct err *e)
 	if (serve_hold(&h, s, "locked", position, notes, e) < 0)
 		return e->code;
 	held_to = h.end;
-	return serve_released(&h, lost, json_object(), NULL, e);
+	return serve_released(&h, lost, json_object(), NULL, NULL, e);
 }
 
 static const struct serve_ops full = {.engine = "test",

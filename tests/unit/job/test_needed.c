@@ -159,6 +159,7 @@ a_file_in_the_view_may_need_all(void **state)
 	world_write(&f.w, "backup_label", 0, 1, 1);
 	OK(read_log(&f, more, &e));
 	assert_false(f.n.told);
+	assert_non_null(strstr(f.n.why_all, "unless"));
 	assert_false(needed_not(&f.n, 0, "wal", "000000010000000000000001"));
 	end(&f);
 }
@@ -173,6 +174,7 @@ of_a_view_that_is_none_all_is_needed(void **state)
 	f.w.volume.live = true;
 	OK(read_log(&f, "", &e));
 	assert_false(f.n.told);
+	assert_non_null(strstr(f.n.why_all, "without a snapshot"));
 	end(&f);
 }
 
@@ -186,6 +188,7 @@ nothing_said_means_all(void **state)
 	f.released = json_pack("{s:s}", "state", "released");
 	OK(needed_read(&f.n, f.released, &f.w.plan, f.w.tree.view, &e));
 	assert_false(f.n.told);
+	assert_null(f.n.why_all);
 	OK(needed_read(&f.n, NULL, &f.w.plan, f.w.tree.view, &e));
 	assert_false(f.n.told);
 	end(&f);
