@@ -93,14 +93,13 @@ int reader_next(struct reader *r, struct reader_done *out, struct err *e);
 int reader_data_range(int fd, uint64_t off, uint64_t size, uint64_t *start,
     uint64_t *len, struct err *e);
 
-/* Physical position of an offset (FIEMAP), for ordering only; 0: unknown. */
+/* Where an extent lies, for ordering only; 0: unknown. btrfs says where in the
+ * space of its own, and of a compressed extent where that begins. */
 struct reader_phys {
 	uint64_t off, len, phys;
 };
-/*
- * Extents of [off, off + len), at most `max`; gives the count. A file system may
- * have to work for each one that it names.
- */
+/* Extents of [off, off + len), at most `max`, 1 at least; gives the count. A
+ * file system may have to work for each one that it names. */
 int reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
     size_t max, struct err *e);
 

@@ -4,14 +4,19 @@
 #include <errno.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "agent/core/mem.h"
+#include "kmod-free/io/btrfs_search.h"
 #include "kmod-free/io/reader.h"
 
 #define FIEMAP_BATCH 512u
+#define SEARCH_BYTES (16u << 10) /* of a reply: 192 extents */
 
 static uint64_t
 round_up(uint64_t v)
@@ -108,18 +113,15 @@ ask_fiemap(int fd, uint64_t off, uint64_t end, struct fiemap *m,
 	return (int)m->fm_mapped_extents;
 }
 
-int
-reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
-    size_t max, struct err *e)
+static int
+by_fiemap(int fd, uint64_t off, uint64_t end, struct reader_phys *v, size_t max,
+    struct err *e)
 {
 	SCOPED_FREE struct fiemap *m =
 	    mem_new(sizeof *m + FIEMAP_BATCH * sizeof(struct fiemap_extent));
-	uint64_t end =
-	    len < FIEMAP_MAX_OFFSET - off ? off + len : FIEMAP_MAX_OFFSET;
 	bool last = false;
 	size_t n = 0;
 
-	assert(max <= INT32_MAX);
 	while (!last && n < max && off < end) {
 		const struct reader_phys *x;
 		int k = ask_fiemap(fd, off, end, m, v + n, max - n, &last, e);
@@ -137,4 +139,95 @@ reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
 		off = x->off + x->len;
 	}
 	return (int)n;
+}
+
+/* Where the bytes begin that the item shows; the rest of a compressed extent
+ * says nothing about them. */
+static uint64_t
+search_position(const struct btrfs_search_extent *x)
+{
+	if (x->data != BTRFS_SEARCH_REGULAR || x->disk_bytenr == 0)
+		return 0;
+	return x->disk_bytenr + (x->compression == 0 ? x->offset : 0);
+}
+
+static bool
+is_btrfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
+}
+
+/* Extents from the first on that begins in [off, end). */
+static int
+by_search(int fd, uint64_t off, uint64_t end, struct reader_phys *v, size_t max,
+    struct err *e)
+{
+	struct btrfs_search_item item;
+	struct btrfs_search s;
+	struct stat st;
+	size_t n = 0;
+	int rc = 0;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, errno, "ask where extents lie");
+	btrfs_search_init_file(&s, fd, SEARCH_BYTES, st.st_ino, off);
+	while (n < max && (rc = btrfs_search_next(&s, &item, e)) == 1) {
+		struct btrfs_search_extent x;
+
+		rc = btrfs_search_extent(&item, &x, e);
+		if (rc < 0 || x.start >= end)
+			break;
+		if (search_position(&x) != 0)
+			v[n++] = (struct reader_phys){
+			    x.start, x.end - x.start, search_position(&x)};
+	}
+	btrfs_search_fini(&s);
+	return rc < 0 ? rc : (int)n;
+}
+
+/*
+ * On btrfs FIEMAP also tells of each extent whether it is shared, and for that
+ * walks its back references: of a backup of 40,000 pages in a snapshot, where
+ * all are, that took 0.4 of 2.4 s. The items themselves say all that is wanted;
+ * but not which of them begins before `off` and holds it.
+ */
+static int
+by_search_and_fiemap(int fd, uint64_t off, uint64_t end, struct reader_phys *v,
+    size_t max, struct err *e)
+{
+	int n = by_search(fd, off, end, v, max, e), k;
+	uint64_t to = n > 0 ? v[0].off : end;
+
+	if (n < 0 || to == off)
+		return n;
+	if (n == (int)max)
+		n--;
+	memmove(v + 1, v, (size_t)n * sizeof *v);
+	k = by_fiemap(fd, off, to, v, 1, e);
+	if (k == 0)
+		memmove(v, v + 1, (size_t)n * sizeof *v);
+	return k < 0 ? k : k + n;
+}
+
+int
+reader_physical(int fd, uint64_t off, uint64_t len, struct reader_phys *v,
+    size_t max, struct err *e)
+{
+	uint64_t end =
+	    len < FIEMAP_MAX_OFFSET - off ? off + len : FIEMAP_MAX_OFFSET;
+
+	assert(max > 0 && max <= INT32_MAX);
+	if (off < end && is_btrfs(fd)) {
+		struct err why = ERR_NONE;
+		int n = by_search_and_fiemap(fd, off, end, v, max, &why);
+
+		/* Without CAP_SYS_ADMIN there is no search. */
+		if (n >= 0)
+			return n;
+		if (n == -ECANCELED)
+			return err_copy(e, &why);
+	}
+	return by_fiemap(fd, off, end, v, max, e);
 }

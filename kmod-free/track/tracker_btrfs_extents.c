@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 
 #include "kmod-free/track/btrfs_pair.h"
-#include "kmod-free/track/btrfs_search.h"
+#include "kmod-free/io/btrfs_search.h"
 #include "kmod-free/track/tracker_all.h"
 
 #define BLOCK 4096u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A reply of BTRFS_IOC_TREE_SEARCH_V2, taken apart as the trackers do. */
-#include "kmod-free/track/btrfs_search.h"
+#include "kmod-free/io/btrfs_search.h"
 #include "tests/fuzz/fuzz.h"
 
 int

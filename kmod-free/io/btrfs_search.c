@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kmod-free/track/btrfs_search.h"
+#include "kmod-free/io/btrfs_search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -160,7 +160,18 @@ btrfs_search_init(struct btrfs_search *s, int fd, size_t buf_bytes)
 	*s = (struct btrfs_search){
 	    .fd = fd,
 	    .buf_bytes = buf_bytes ? buf_bytes : BUF_BYTES,
+	    .from = {.objectid = BTRFS_FIRST_FREE_OBJECTID},
+	    .to = {BTRFS_LAST_FREE_OBJECTID, UINT64_MAX, 255},
 	};
+}
+
+void
+btrfs_search_init_file(struct btrfs_search *s, int fd, size_t buf_bytes,
+    uint64_t ino, uint64_t off)
+{
+	btrfs_search_init(s, fd, buf_bytes);
+	s->from = (struct btrfs_search_key){ino, off, BTRFS_SEARCH_EXTENT};
+	s->to = (struct btrfs_search_key){ino, UINT64_MAX, BTRFS_SEARCH_EXTENT};
 }
 
 void
@@ -206,13 +217,14 @@ ask(struct btrfs_search *s, const struct btrfs_search_key *from, struct err *e)
 		a->key = (struct btrfs_ioctl_search_key){
 		    .tree_id = 0, /* the descriptor's */
 		    .min_objectid = from->objectid,
-		    .max_objectid = BTRFS_LAST_FREE_OBJECTID,
+		    .max_objectid = s->to.objectid,
 		    .min_type = from->type,
-		    .max_type = 255,
+		    .max_type = s->to.type,
 		    .min_offset = from->offset,
-		    .max_offset = UINT64_MAX,
+		    .max_offset = s->to.offset,
+		    .min_transid = s->since,
 		    .max_transid = UINT64_MAX,
-		    .nr_items = UINT32_MAX,
+		    .nr_items = s->at_most ? s->at_most : UINT32_MAX,
 		};
 		a->buf_size = s->buf_bytes;
 		if (ioctl(s->fd, BTRFS_IOC_TREE_SEARCH_V2, a) == 0)
@@ -243,9 +255,8 @@ refill(struct btrfs_search *s, struct err *e)
 	int rc;
 
 	if (!s->begun)
-		from = (struct btrfs_search_key){
-		    .objectid = BTRFS_FIRST_FREE_OBJECTID};
-	else if (!step(&from))
+		from = s->from;
+	else if (!step(&from) || above(&from, &s->to))
 		return 0;
 	rc = stop_check(e);
 	if (rc < 0)

@@ -11,10 +11,11 @@
 
 #include <errno.h>
 #include <linux/btrfs.h>
+#include <linux/btrfs_tree.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "kmod-free/track/btrfs_search.h"
+#include "kmod-free/io/btrfs_search.h"
 
 #define BODY_BYTES 8
 
@@ -26,6 +27,7 @@ static unsigned interrupts;  /* calls that a signal still ends */
 static bool lie_about_count; /* one more than there are */
 static bool from_start;      /* whatever was asked for */
 static unsigned calls;
+static uint64_t since; /* of the last call */
 
 static bool
 before(
@@ -40,6 +42,17 @@ before(
 	return k->offset < from->min_offset;
 }
 
+static bool
+behind(
+    const struct btrfs_search_key *k, const struct btrfs_ioctl_search_key *to)
+{
+	if (k->objectid != to->max_objectid)
+		return k->objectid > to->max_objectid;
+	if (k->type != to->max_type)
+		return k->type > to->max_type;
+	return k->offset > to->max_offset;
+}
+
 static int
 answer(struct btrfs_ioctl_search_args_v2 *a)
 {
@@ -47,7 +60,8 @@ answer(struct btrfs_ioctl_search_args_v2 *a)
 	uint32_t n = 0;
 	size_t at = 0;
 
-	for (size_t i = 0; i < items && n < per_reply; i++) {
+	for (size_t i = 0; i < items && n < per_reply && n < a->key.nr_items;
+	     i++) {
 		struct btrfs_ioctl_search_header h = {
 		    .objectid = tree[i].objectid,
 		    .type = tree[i].type,
@@ -56,6 +70,8 @@ answer(struct btrfs_ioctl_search_args_v2 *a)
 
 		if (before(&tree[i], &a->key))
 			continue;
+		if (behind(&tree[i], &a->key))
+			break;
 		if (a->buf_size - at < need)
 			break;
 		memcpy((uint8_t *)a->buf + at, &h, sizeof h);
@@ -84,6 +100,7 @@ ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	assert_int_equal(request, BTRFS_IOC_TREE_SEARCH_V2);
 	calls++;
+	since = ((struct btrfs_ioctl_search_args_v2 *)arg)->key.min_transid;
 	if (interrupts > 0) {
 		interrupts--;
 		errno = EINTR;
@@ -100,7 +117,7 @@ static const struct btrfs_search_key ends[] = {
     {256, UINT64_MAX, 255},
     {257, 0, 0},
     {257, 5, 108},
-    {UINT64_MAX, UINT64_MAX, 255},
+    {BTRFS_LAST_FREE_OBJECTID, UINT64_MAX, 255},
 };
 
 static int
@@ -205,6 +222,59 @@ items_out_of_order_are_damage(void **state)
 	assert_int_equal(search(0), -EBADMSG);
 }
 
+/* Extents of one file, from an offset to its end or to a bound. */
+static unsigned
+extents_from(uint64_t off, uint64_t to, uint32_t at_most)
+{
+	struct btrfs_search_item item;
+	struct btrfs_search s;
+	struct err e = ERR_NONE;
+	unsigned n = 0;
+
+	btrfs_search_init_file(&s, -1, 0, 257, off);
+	s.to.offset = to;
+	s.at_most = at_most;
+	s.since = 77;
+	while (btrfs_search_next(&s, &item, &e) == 1) {
+		assert_int_equal(item.key.objectid, 257);
+		assert_int_equal(item.key.type, BTRFS_SEARCH_EXTENT);
+		assert_true(item.key.offset >= off && item.key.offset <= to);
+		n++;
+	}
+	btrfs_search_fini(&s);
+	return n;
+}
+
+static void
+the_extents_of_one_file_only(void **state)
+{
+	static const struct btrfs_search_key files[] = {
+	    {256, 8192, 108},
+	    {257, 0, 1},
+	    {257, 9000, 107},
+	    {257, 0, 108},
+	    {257, 8192, 108},
+	    {257, 16384, 108},
+	    {257, UINT64_MAX, 108},
+	    {257, 0, 109},
+	    {258, 8192, 108},
+	};
+
+	(void)state;
+	tree = files;
+	items = sizeof files / sizeof *files;
+	for (per_reply = 1; per_reply < 6; per_reply++) {
+		assert_int_equal(extents_from(0, UINT64_MAX, 0), 4);
+		assert_int_equal(extents_from(1, UINT64_MAX, 0), 3);
+		assert_int_equal(extents_from(8192, 16383, 0), 1);
+		assert_int_equal(extents_from(8193, 16383, 0), 0);
+	}
+	assert_int_equal(since, 77);
+	calls = 0;
+	assert_int_equal(extents_from(0, 8192, 1), 2);
+	assert_int_equal(calls, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int
@@ -217,6 +287,7 @@ main(void)
 	    TEST(but_not_without_end),
 	    TEST(a_reply_with_fewer_items_than_it_says_is_damage),
 	    TEST(items_out_of_order_are_damage),
+	    TEST(the_extents_of_one_file_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@
 #include <linux/btrfs_tree.h>
 #include <string.h>
 
-#include "kmod-free/track/btrfs_search.h"
+#include "kmod-free/io/btrfs_search.h"
 
 static void
 put_item(struct buf *b, uint64_t ino, uint32_t type, uint64_t off,

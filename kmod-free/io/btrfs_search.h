@@ -1,6 +1,6 @@
 /*
  * The items of one btrfs subvolume in key order, by BTRFS_IOC_TREE_SEARCH_V2.
- * Internal to kmod-free/track. One thread's. Memory: one buffer.
+ * Needs CAP_SYS_ADMIN. One thread's. Memory: one buffer.
  *
  * Source: uapi/linux/btrfs.h and btrfs_tree.h. The header of a found item is
  * in the host's byte order, the item itself is little-endian.
@@ -65,15 +65,22 @@ struct btrfs_search {
 	void *args;       /* the ioctl's */
 	size_t buf_bytes; /* of its reply */
 	struct cursor reply;
-	uint32_t left;                /* items in it */
+	uint32_t left; /* items in it */
+	struct btrfs_search_key from, to;
+	uint64_t since;   /* skip tree blocks of an older generation */
+	uint32_t at_most; /* items in a reply; 0: what fits */
 	struct btrfs_search_key last; /* the newest item given */
 	bool begun, ended;
 };
 
-/* buf_bytes 0: 512 KiB. It grows where one item does not fit. */
+/* Of all files and folders. buf_bytes 0: 512 KiB. It grows where one item does
+ * not fit. */
 void btrfs_search_init(struct btrfs_search *s, int fd, size_t buf_bytes);
+/* Of the extents of inode `ino` those that begin at `off` or behind it. */
+void btrfs_search_init_file(struct btrfs_search *s, int fd, size_t buf_bytes,
+    uint64_t ino, uint64_t off);
 void btrfs_search_fini(struct btrfs_search *s);
-/* 1 and the next item of a file or folder, 0 behind the last. */
+/* 1 and the next item, 0 behind the last. */
 int btrfs_search_next(
     struct btrfs_search *s, struct btrfs_search_item *out, struct err *e);
 

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The threads take stripes of files. Of the newer snapshot a search skips all
+ * tree blocks that are not younger than the older one, so its cost follows the
+ * change; of the older one the blocks that hold the same keys are read.
+ */
+#include "kmod-free/track/btrfs_warm.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "agent/core/mem.h"
+#include "kmod-free/io/btrfs_search.h"
+
+#define THREADS 8u
+#define STRIPE_BYTES (64ull << 20) /* of a file */
+/* Replies of about one tree block, so that one of the older snapshot's is asked
+ * for while the next of the newer's is read by another thread. */
+#define REPLY_BYTES (16u << 10)
+/* A tree block of 16 KiB, half full at least, holds some 100 extents: as often
+ * one is looked up in the older snapshot. */
+#define EACH 96u
+
+struct stripe {
+	uint64_t ino, from, last;
+};
+
+struct btrfs_warm {
+	int from, to;
+	uint64_t since; /* a generation */
+	pthread_t thread[THREADS];
+	unsigned threads;
+	atomic_bool stop;
+
+	pthread_mutex_t lock;   /* of all below */
+	uint64_t ino, at, size; /* the file at hand, and what is left of it */
+	bool ended;
+};
+
+/* On to the next file that has a younger block. */
+static bool
+next_file(struct btrfs_warm *w)
+{
+	struct btrfs_search_item item;
+	struct btrfs_search_inode inode;
+	struct btrfs_search s;
+	struct err ignored = ERR_NONE;
+	bool found;
+
+	btrfs_search_init(&s, w->to, REPLY_BYTES);
+	s.since = w->since;
+	if (w->ino != 0)
+		s.from = (struct btrfs_search_key){.objectid = w->ino + 1};
+	found = btrfs_search_next(&s, &item, &ignored) == 1;
+	if (found) {
+		w->ino = item.key.objectid;
+		w->at = 0;
+		w->size = UINT64_MAX; /* its inode is in an older block */
+		if (item.key.type == BTRFS_SEARCH_INODE &&
+		    btrfs_search_inode(&item, &inode, &ignored) == 0)
+			w->size = inode.size;
+	}
+	btrfs_search_fini(&s);
+	return found;
+}
+
+static bool
+next_stripe(struct btrfs_warm *w, struct stripe *out)
+{
+	bool found;
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->ended && !w->stop && w->at >= w->size)
+		w->ended = !next_file(w);
+	found = !w->ended && !w->stop;
+	if (found) {
+		*out = (struct stripe){w->ino, w->at, UINT64_MAX};
+		if (w->size != UINT64_MAX)
+			out->last = w->at + STRIPE_BYTES - 1;
+		w->at = out->last == UINT64_MAX ? w->size : out->last + 1;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return found;
+}
+
+/* The block of the older snapshot that holds the key, or would. */
+static void
+touch(struct btrfs_warm *w, const struct btrfs_search_key *key)
+{
+	struct btrfs_search_item item;
+	struct btrfs_search s;
+	struct err ignored = ERR_NONE;
+
+	btrfs_search_init_file(
+	    &s, w->from, REPLY_BYTES, key->objectid, key->offset);
+	s.at_most = 1;
+	btrfs_search_next(&s, &item, &ignored);
+	btrfs_search_fini(&s);
+}
+
+static void
+read_stripe(struct btrfs_warm *w, const struct stripe *stripe)
+{
+	struct btrfs_search_item item;
+	struct btrfs_search s;
+	struct err ignored = ERR_NONE;
+
+	btrfs_search_init_file(
+	    &s, w->to, REPLY_BYTES, stripe->ino, stripe->from);
+	s.since = w->since;
+	s.to.offset = stripe->last;
+	for (unsigned n = 0;
+	     !w->stop && btrfs_search_next(&s, &item, &ignored) == 1; n++)
+		if (n % EACH == 0)
+			touch(w, &item.key);
+	btrfs_search_fini(&s);
+}
+
+static void *
+warm_main(void *arg)
+{
+	struct btrfs_warm *w = arg;
+	struct stripe stripe;
+
+	while (next_stripe(w, &stripe))
+		read_stripe(w, &stripe);
+	return NULL;
+}
+
+struct btrfs_warm *
+btrfs_warm_start(const struct btrfs_pair *p)
+{
+	struct btrfs_warm *w = mem_new(sizeof *w);
+
+	w->from = p->from;
+	w->to = p->to;
+	/* A snapshot is made at the end of its transaction. */
+	w->since = p->a.otransid + 1;
+	pthread_mutex_init(&w->lock, NULL);
+	while (w->threads < THREADS &&
+	       pthread_create(&w->thread[w->threads], NULL, warm_main, w) == 0)
+		w->threads++;
+	return w;
+}
+
+void
+btrfs_warm_wait(struct btrfs_warm *w)
+{
+	for (unsigned i = 0; i < w->threads; i++)
+		pthread_join(w->thread[i], NULL);
+	w->threads = 0;
+}
+
+void
+btrfs_warm_end(struct btrfs_warm *w)
+{
+	w->stop = true;
+	btrfs_warm_wait(w);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
