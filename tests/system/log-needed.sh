@@ -2,7 +2,8 @@
 # Of a PostgreSQL's log only what recovery needs is backed up: not the segments
 # before its start, not those renamed in advance; but all that a slot holds
 # back, that is not archived, or that a backup label may ask for. Each backup
-# boots, and all else in it equals the snapshot.
+# boots, and all else in it equals the snapshot. On a primary, a standby, with
+# each wal_level.
 . "$(dirname "$0")/../lib.sh"
 need_root
 need_cmd mkfs.btrfs rsync
@@ -53,6 +54,8 @@ segments() {
     done
 }
 segment_files() { (cd "$1/pg_wal" && printf '%s\n' *) | grep -xE '[0-9A-F]{24}'; }
+# What the archiver has not had yet.
+waiting() { (cd "$1/pg_wal/archive_status" && ls | sed -n 's/\.ready$//p'); }
 redo_segment() {
     pg 'select pg_walfile_name(redo_lsn) from pg_control_checkpoint()'
 }
@@ -109,25 +112,52 @@ is "$(member left_out_files)" 0 "a backup label: nothing is left out"
 rm "$data/backup_label"
 
 # An archive that does not take them.
-pg 'alter system set archive_mode = on' "alter system set archive_command = 'false'" >/dev/null
+pg 'alter system set archive_mode = on' "alter system set archive_command = 'false'" \
+    'alter system set wal_level = logical' >/dev/null
 stop_pg
 start_pg "$tmp/fs/db/pg"
 segments 3
 pg checkpoint
 segments 1
-waits=$(cd "$data/pg_wal/archive_status" && ls | sed -n 's/\.ready$//p')
+waits=$(waiting "$data")
 compare "not archived"
 is "$(grep -cxF "$waits" <(segment_files "$tmp/out$data"))" "$(wc -l <<<"$waits")" \
     "not archived: all that waits is there"
 pg "alter system set archive_command = 'true'" 'select pg_reload_conf()' >/dev/null
 for _ in $(seq 100); do
     pg 'select pg_switch_wal()' >/dev/null
-    compgen -G "$data/pg_wal/archive_status/*.ready" >/dev/null || break
+    [ -n "$(waiting "$data")" ] || break
     sleep 0.3
 done
 compare "archived"
 is "$(grep -cxF "$waits" <(segment_files "$tmp/out$data"))" 0 \
     "archived: none of them is"
+
+# A slot of logical decoding. Of what is restored it gives what it would have given.
+pg "select pg_create_logical_replication_slot('decoded', 'test_decoding')" >/dev/null
+slot=$(pg "select pg_walfile_name(restart_lsn) from pg_replication_slots")
+segments 4
+pg checkpoint
+segments 1
+decoded() {
+    pg "select md5(string_agg(data, '.')), count(*) from pg_logical_slot_peek_changes('decoded', null, null)
+        where data like 'table%'"
+}
+want=$(decoded)
+compare "a logical slot"
+is "$(segment_files "$tmp/out$data" | head -1)" "$slot" "a logical slot: all since its position is there"
+away=$tmp/away
+pg_home=$pg_dir
+stop_pg
+mv "$tmp/out$pg_dir" "$away"
+rm "$away/data/postmaster.pid"
+chmod 711 "$tmp"
+sed -i "s|$pg_dir|$away|" "$away/data/postgresql.conf"
+start_pg "$away"
+is "$(decoded)" "$want" "a logical slot: the restored one gives the same changes (${want#*|})"
+stop_pg
+start_pg "$pg_home"
+pg "select pg_drop_replication_slot('decoded')" >/dev/null
 
 # A standby: what is newer stays, whatever it is. Its data directory is given by
 # a link.
@@ -136,9 +166,11 @@ install -d -o postgres -g postgres -m 700 "$tmp/fs/db2/data"
 install -d -o postgres -g postgres "$tmp/run2"
 ln -s "$tmp/fs/db2/data" "$tmp/data2"
 as_pg "$pg_bin/pg_basebackup" -h "$pg_dir" -U postgres -D "$tmp/data2" -R -X stream -c fast >/dev/null 2>&1
+echo "archive_command = 'false'" >>"$tmp/data2/postgresql.auto.conf"
 ctl2() { as_pg "$pg_bin/pg_ctl" -D "$tmp/data2" -w -s "$@" >/dev/null 2>&1; }
-ctl2 -l "$tmp/data2/log2" start -o "-c port=5433 -c unix_socket_directories=$tmp/run2 -c wal_keep_size=20MB"
-on_exit ctl2 -m fast stop
+stop2() { [ ! -e "$tmp/data2/postmaster.pid" ] || ctl2 -m fast stop; }
+ctl2 -l "$tmp/data2/log2" start -o "-c port=5433 -c unix_socket_directories=$tmp/run2 -c wal_keep_size=20MB -c archive_mode=always"
+on_exit stop2
 pg2() { as_pg "$pg_bin/psql" -XAtqh "$tmp/run2" -p 5433 -U postgres -c "$1" postgres; }
 real2=$(realpath "$tmp/data2")
 caught_up() {
@@ -153,6 +185,20 @@ segments 4
 pg checkpoint
 segments 2
 caught_up
+pg2 checkpoint
+waits=$(waiting "$real2")
+what="standby: it archives by itself, and is behind" ok [ "$(wc -w <<<"$waits")" -ge 4 ]
+status 0 neap --json backup standby
+status 0 restore extract standby/latest "$tmp/out2"
+is "$(grep -cxF "$waits" <(segment_files "$tmp/out2$real2"))" "$(wc -l <<<"$waits")" \
+    "standby: all that waits to be archived there is there"
+rm -r "$tmp/out2"
+pg2 "alter system set archive_command = 'true'"
+ctl2 reload
+for _ in $(seq 100); do
+    [ -n "$(waiting "$real2")" ] || break
+    sleep 0.3
+done
 pg2 checkpoint
 status 0 neap --json backup standby
 what="standby: older ones are left out" ok [ "$(member left_out_files)" -gt 0 ]
@@ -181,4 +227,17 @@ status 0 restore check standby/latest
 like "$out" "*passed*" "promoted: it boots"
 status 0 restore dump standby/latest --output "$tmp/dump.sql"
 what="promoted: with what was written last" ok grep -qx -- -7 "$tmp/dump.sql"
+stop2
+
+# The least of logs.
+pg 'alter system reset archive_mode' 'alter system set wal_level = minimal' \
+    'alter system set max_wal_senders = 0' >/dev/null
+stop_pg
+start_pg "$tmp/fs/db/pg"
+segments 4
+pg checkpoint
+segments 2
+pg 'create table bulk as select generate_series(1, 20000) y' >/dev/null
+compare "wal_level minimal"
+what="wal_level minimal: segments were left out" ok [ "$left_out" -gt 0 ]
 done_testing
