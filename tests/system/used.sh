@@ -14,6 +14,8 @@ mkdir "$tmp/mnt"
 # However this ends, nothing stays frozen.
 on_exit sh -c "! mountpoint -q $tmp/mnt || { fsfreeze -u $tmp/mnt; umount $tmp/mnt; }"
 
+# OpenSSL's is three times as fast as that of coreutils.
+digest() { python3 -c 'import hashlib, sys; print(hashlib.file_digest(open(sys.argv[1], "rb"), "sha256").hexdigest())' "$1"; }
 attach() { # FILE
     dev=$(losetup --find --show "$1") || return 1
     on_exit sh -c "losetup -d $dev 2>/dev/null || :"
@@ -24,9 +26,10 @@ churn() { # DIR
 import os, random, sys
 random.seed(4)
 os.chdir(sys.argv[1])
+data = os.urandom(200000)
 for i in range(3000):
     with open(f"f{i}", "wb") as f:
-        f.write(random.randbytes(random.choice([100, 5000, 30000, 200000])))
+        f.write(data[:random.choice([100, 5000, 30000, 200000])])
     if i % 50 == 0:
         os.sync()
 for i in random.sample(range(3000), 1700):
@@ -56,13 +59,13 @@ good() { # NAME MKFS…
     local name=$1
     shift
     frozen_copy "$name" "$@" || { result 1 "$name: could not be made" && return; }
-    before=$(sha256sum <"$dev")
+    before=$(digest "$dev")
     what="$name: it can be asked" status 0 "$NEAP_BUILD/used-of" "$dev"
     echo "$out" >"$tmp/ranges"
     what="$name: all that is used is named, and little else" \
         status 0 "$NEAP_TOP/tests/reader/free_blocks.py" "$dev" --used "$tmp/ranges"
     diag "$name, $(wc -l <"$tmp/ranges") ranges: $out"
-    is "$(sha256sum <"$dev")" "$before" "$name: nothing was written to it"
+    is "$(digest "$dev")" "$before" "$name: nothing was written to it"
     losetup -d "$dev"
     rm "$tmp/$name.copy"
 }
