@@ -22,13 +22,13 @@
  * as long as a mirror's conversion takes. */
 #define PATIENCE_MS 600000
 #define ARGS_MAX 32
-#define SAID_MS 2000
+#define SAID_MS 5000
 #define UUID_RAW 32 /* in device-mapper's names: without the dashes */
 
 static const char fields[] =
     "vg_name,lv_name,vg_uuid,lv_uuid,segtype,lv_attr,lv_size,origin,"
     "origin_uuid,pool_lv,thin_id,lv_kernel_major,lv_kernel_minor,"
-    "data_percent,metadata_percent,metadata_lv_uuid,lv_health_status";
+    "data_percent,metadata_percent,metadata_lv_uuid,lv_health_status,vg_free";
 
 /* ---- running it ---------------------------------------------------------- */
 
@@ -113,26 +113,24 @@ lvm_run(const char *command, const char *const *args, struct err *e)
 	return run(&p, command, args, e);
 }
 
-/* The rows of a report ("lv" or "vg"); gives the document, lends the rows. */
+/* The rows of lvs' report; gives the document, lends the rows. */
 static int
-report(const char *command, const char *kind, const char *const *args,
-    json_t **doc, json_t **rows, struct err *e)
+report(const char *const *args, json_t **doc, json_t **rows, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
 	SCOPED_JSON json_t *j = NULL;
-	int rc = run(&p, command, args, e);
+	int rc = run(&p, "lvs", args, e);
 
 	if (rc < 0)
 		return rc;
 	j = jdoc_parse(buf_span(&p.stdout_text), e);
 	if (j == NULL)
-		return err_wrap(e, "what %s reports", command);
+		return err_wrap(e, "what lvs reports");
 	*rows = json_object_get(
-	    json_array_get(json_object_get(j, "report"), 0), kind);
+	    json_array_get(json_object_get(j, "report"), 0), "lv");
 	if (!json_is_array(*rows))
 		return err_set(e, -EBADMSG,
-		    "what %s reports has no \"report\" of \"%s\"", command,
-		    kind);
+		    "what lvs reports has no \"report\" of \"lv\"");
 	*doc = TAKE(j);
 	return 0;
 }
@@ -260,7 +258,7 @@ volumes(json_t **doc, json_t **rows, struct err *e)
 	if (said.doc != NULL && clock_mono_ms() - said.at_ms > SAID_MS)
 		lvm_forget();
 	if (said.doc == NULL) {
-		rc = report("lvs", "lv", args, &said.doc, &said.rows, e);
+		rc = report(args, &said.doc, &said.rows, e);
 		if (rc < 0)
 			return rc;
 		said.at_ms = clock_mono_ms();
@@ -416,22 +414,25 @@ lvm_dm_uuid(const struct lvm_lv *l, const char *layer)
 }
 
 int
-lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e)
+lvm_vg_free(const char *vg_uuid, uint64_t *bytes, struct err *e)
 {
-	const char *const args[] = {"--reportformat", "json", "--units", "b",
-	    "--nosuffix", "--options", "vg_free", vg, NULL};
 	SCOPED_JSON json_t *doc = NULL;
-	json_t *rows;
-	int64_t n;
-	int rc = report("vgs", "vg", args, &doc, &rows, e);
+	json_t *rows, *row;
+	int64_t n = -1;
+	size_t i;
+	int rc = volumes(&doc, &rows, e);
 
-	if (rc == 0)
-		rc = number(json_array_get(rows, 0), "vg_free", -1, &n, e);
+	if (rc < 0)
+		return rc;
+	/* The group is said with each of its volumes. */
+	json_array_foreach (rows, i, row)
+		if (rc == 0 && n < 0 && row_has(row, "vg_uuid", vg_uuid))
+			rc = number(row, "vg_free", -1, &n, e);
 	if (rc < 0)
 		return rc;
 	if (n < 0)
 		return err_set(
-		    e, -EBADMSG, "vgs says no vg_free of group %s", vg);
+		    e, -EBADMSG, "lvs says no vg_free of group %s", vg_uuid);
 	*bytes = (uint64_t)n;
 	return 0;
 }

@@ -41,7 +41,7 @@ void lvm_lv_fini(struct lvm_lv *l); /* {0} is fine */
 
 /*
  * What lvm says of its volumes, hidden ones too. It is asked about all of them at
- * once, which takes it no longer than about one, and not again for two seconds or
+ * once, which takes it no longer than about one, and not again for five seconds or
  * until we have changed something. -ENOENT: it has none such.
  */
 int lvm_by_name(
@@ -60,8 +60,8 @@ void lvm_forget(void);
 
 /* What device-mapper calls a layer of it ("tpool", "cow"), NULL: itself; gives. */
 char *lvm_dm_uuid(const struct lvm_lv *l, const char *layer);
-/* Bytes of a volume group that no volume has. */
-int lvm_vg_free(const char *vg, uint64_t *bytes, struct err *e);
+/* Bytes of a volume group that no volume has, by the same report. */
+int lvm_vg_free(const char *vg_uuid, uint64_t *bytes, struct err *e);
 
 /* Runs "lvcreate" and the like, and forgets; args NULL-terminated, without the
  * command. */

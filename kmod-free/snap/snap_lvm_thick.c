@@ -65,7 +65,7 @@ choose_space(const struct lvm_volume *v, uint64_t *bytes, struct err *e)
 {
 	uint64_t room, want = v->lv.size / 100 * SPACE_PERCENT;
 	char has[32], needs[32];
-	int rc = lvm_vg_free(v->lv.vg, &room, e);
+	int rc = lvm_vg_free(v->lv.vg_uuid, &room, e);
 
 	if (rc < 0)
 		return rc;
@@ -161,8 +161,10 @@ extend(struct lvm_volume *v)
 	uint64_t room, more = l->size;
 	struct err e = ERR_NONE;
 	char text[32];
-	int rc = lvm_vg_free(l->vg, &room, &e);
+	int rc;
 
+	lvm_forget();
+	rc = lvm_vg_free(l->vg_uuid, &room, &e);
 	if (rc == 0 && more > room / 100 * GROUP_PERCENT)
 		more = room / 100 * GROUP_PERCENT;
 	more = more / SPACE_UNIT * SPACE_UNIT;
@@ -209,15 +211,14 @@ watch_it(struct lvm_volume *v, const char *name, struct err *e)
 }
 
 /* The status of the target "snapshot": "USED/ALL TABLE" in sectors, or a word
- * ("Invalid", "Overflow"; Documentation/admin-guide/device-mapper/snapshot.rst). */
+ * ("Invalid", "Overflow"; Documentation/admin-guide/device-mapper/snapshot.rst).
+ * -EIO: the snapshot is lost. */
 static int
-thick_watch(
-    struct snap_volume *base, const char *name, char **said, struct err *e)
+status_of(struct lvm_volume *v, const char *name, uint64_t *used, uint64_t *all,
+    struct err *e)
 {
-	struct lvm_volume *v = (struct lvm_volume *)base;
 	SCOPED_FREE char *type = NULL, *words = NULL, *uuid = NULL;
 	const char *s;
-	uint64_t used, all;
 	int rc = watch_it(v, name, e);
 
 	if (rc < 0)
@@ -227,24 +228,32 @@ thick_watch(
 	if (rc < 0)
 		return rc;
 	s = words;
-	if (strcmp(type, "snapshot") != 0 || !dm_take_number(&s, '/', &used) ||
-	    !dm_take_number(&s, ' ', &all))
+	if (strcmp(type, "snapshot") != 0 || !dm_take_number(&s, '/', used) ||
+	    !dm_take_number(&s, ' ', all))
 		return lost(&v->watched, e);
-	if (!v->no_more && used > all / 100 * EXTEND_PERCENT &&
+	return 0;
+}
+
+static int
+thick_watch(
+    struct snap_volume *base, const char *name, char **said, struct err *e)
+{
+	struct lvm_volume *v = (struct lvm_volume *)base;
+	uint64_t used, all;
+	int rc = status_of(v, name, &used, &all, e);
+
+	if (rc == 0 && !v->no_more && used > all / 100 * EXTEND_PERCENT &&
 	    v->watched.size < most_space(v))
 		*said = extend(v);
-	return 0;
+	return rc;
 }
 
 static int
 thick_intact(struct snap_volume *base, const char *name, struct err *e)
 {
-	SCOPED_LVM_LV struct lvm_lv l = {0};
-	int rc;
+	uint64_t used, all;
 
-	lvm_forget();
-	rc = lvm_volume_snapshot((struct lvm_volume *)base, name, &l, e);
-	return rc < 0 ? rc : check_whole(&l, e);
+	return status_of((struct lvm_volume *)base, name, &used, &all, e);
 }
 
 const struct snap_ops snap_lvm_thick = {

@@ -6,7 +6,7 @@
 #include "tests/unit/track/btrfs_work.h"
 
 #include "kmod-free/track/btrfs_pair.h"
-#include "kmod-free/track/btrfs_warm.h"
+#include "kmod-free/track/btrfs_warm.h" /* tsan */
 #include "kmod-free/track/tracker_all.h"
 
 #define FILE_BYTES (48ull << 20)
