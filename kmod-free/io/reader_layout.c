@@ -159,7 +159,8 @@ is_btrfs(int fd)
 	return fstatfs(fd, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
 }
 
-/* Extents from the first on that begins in [off, end). */
+/* Of the first `max` extents that begin in [off, end) those that lie anywhere: a
+ * file may have a million that are only reserved, and is asked about often. */
 static int
 by_search(int fd, uint64_t off, uint64_t end, struct reader_phys *v, size_t max,
     struct err *e)
@@ -167,13 +168,13 @@ by_search(int fd, uint64_t off, uint64_t end, struct reader_phys *v, size_t max,
 	struct btrfs_search_item item;
 	struct btrfs_search s;
 	struct stat st;
-	size_t n = 0;
+	size_t n = 0, seen = 0;
 	int rc = 0;
 
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, errno, "ask where extents lie");
 	btrfs_search_init_file(&s, fd, SEARCH_BYTES, st.st_ino, off);
-	while (n < max && (rc = btrfs_search_next(&s, &item, e)) == 1) {
+	while (seen++ < max && (rc = btrfs_search_next(&s, &item, e)) == 1) {
 		struct btrfs_search_extent x;
 
 		rc = btrfs_search_extent(&item, &x, e);
