@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +14,7 @@
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "agent/core/tmpfile.h"
+#include "agent/store/dirsync.h"
 #include "agent/store/fdcache.h"
 
 #define FOLDER_MODE 0700
@@ -31,16 +32,9 @@ struct repo_dir {
 	struct repo base; /* first */
 	char *path;
 	int fd;
-	bool reaped; /* leftovers of killed processes were looked for */
+	atomic_bool reaped; /* leftovers of killed processes were looked for */
 	struct fdcache open;
-
-	/* Folders whose names are not yet durable. `syncing` is held through a
-	 * whole sync: a second caller must not return while the first is still
-	 * at work on what the second one has put. */
-	pthread_mutex_t lock, syncing;
-	char **touched;
-	size_t touched_n, touched_cap;
-	int sync_failed;
+	struct dirsync sync;
 };
 
 struct put {
@@ -92,8 +86,7 @@ dir_open(struct repo **out, const char *url, bool create, struct err *e)
 	r->path = mem_str(path);
 	r->fd = fd;
 	fdcache_init(&r->open, fd);
-	pthread_mutex_init(&r->lock, NULL);
-	pthread_mutex_init(&r->syncing, NULL);
+	dirsync_init(&r->sync, fd);
 	*out = &r->base;
 	return 0;
 }
@@ -104,11 +97,7 @@ dir_close(struct repo *base)
 	struct repo_dir *r = dir_of(base);
 
 	fdcache_fini(&r->open);
-	for (size_t i = 0; i < r->touched_n; i++)
-		free(r->touched[i]);
-	free(r->touched);
-	pthread_mutex_destroy(&r->syncing);
-	pthread_mutex_destroy(&r->lock);
+	dirsync_fini(&r->sync);
 	close(r->fd);
 	free(r->path);
 	free(r->base.url);
@@ -134,13 +123,8 @@ dir_put_begin(struct repo *base, struct repo_put **out, struct err *e)
 	struct repo_dir *r = dir_of(base);
 	struct put *p = mem_new(sizeof *p);
 	struct err ignored = ERR_NONE;
-	bool first;
 
-	pthread_mutex_lock(&r->lock);
-	first = !r->reaped;
-	r->reaped = true;
-	pthread_mutex_unlock(&r->lock);
-	if (first)
+	if (!atomic_exchange(&r->reaped, true))
 		tmpfile_reap(r->fd, ".", &ignored); /* only untidy */
 
 	p->base.repo = base;
@@ -177,36 +161,6 @@ dir_put_abort(struct repo_put *base)
 	free(p);
 }
 
-/* With the lock held. */
-static void
-touch_one(struct repo_dir *r, const char *folder)
-{
-	for (size_t i = 0; i < r->touched_n; i++)
-		if (strcmp(r->touched[i], folder) == 0)
-			return;
-	MEM_ROOM(r->touched, r->touched_n, r->touched_cap);
-	r->touched[r->touched_n++] = mem_str(folder);
-}
-
-/*
- * The folder of `name` and all above it: who made a folder may have been
- * another process that was killed before it synced the folder's own name.
- */
-static void
-touch(struct repo_dir *r, const char *name)
-{
-	SCOPED_FREE char *at = mem_str(name);
-	char *slash;
-
-	pthread_mutex_lock(&r->lock);
-	while ((slash = strrchr(at, '/')) != NULL) {
-		*slash = '\0';
-		touch_one(r, at);
-	}
-	touch_one(r, ".");
-	pthread_mutex_unlock(&r->lock);
-}
-
 static int
 make_folder_of(struct repo_dir *r, const char *name, struct err *e)
 {
@@ -219,7 +173,10 @@ make_folder_of(struct repo_dir *r, const char *name, struct err *e)
 	*slash = '\0';
 	if (fstatat(r->fd, folder, &st, 0) == 0)
 		return 0;
-	return fs_mkdirs_at(r->fd, folder, FOLDER_MODE, e);
+	if (fs_mkdirs_at(r->fd, folder, FOLDER_MODE, e) < 0)
+		return e->code;
+	dirsync_made(&r->sync, name);
+	return 0;
 }
 
 static int
@@ -234,7 +191,7 @@ dir_put_commit(struct repo_put *base, const char *name, struct err *e)
 	/* Also where the name was taken: the caller may rely on that file, and
 	 * who put it may have been killed before its sync. */
 	if (rc == 0 || rc == -EEXIST)
-		touch(r, name);
+		dirsync_touch(&r->sync, name);
 	dir_put_abort(base);
 	return rc < 0 ? space_hint(r, e) : 0;
 }
@@ -269,7 +226,7 @@ dir_size(struct repo *base, const char *name, uint64_t *len, struct err *e)
 	/* Who asks for a file's length is about to rely on it, and its writer
 	 * may have been killed before the sync: a pack found by index_recover
 	 * must not be named by a segment before its own name is durable. */
-	touch(r, name);
+	dirsync_touch(&r->sync, name);
 	*len = (uint64_t)st.st_size;
 	return 0;
 }
@@ -282,7 +239,7 @@ dir_remove(struct repo *base, const char *name, struct err *e)
 	if (unlinkat(r->fd, name, 0) < 0)
 		return err_sys(e, errno, "remove");
 	fdcache_forget(&r->open, name);
-	touch(r, name);
+	dirsync_touch(&r->sync, name);
 	return 0;
 }
 
@@ -397,56 +354,12 @@ dir_list_names(struct repo *base, const char *prefix, repo_list_fn *fn,
 	    (struct walk){.fn = fn, .arg = arg, .names = true}, e);
 }
 
-/* ---- sync --------------------------------------------------------------- */
-
-/* Take the list of touched folders out; returns how many. */
-static size_t
-take_touched(struct repo_dir *r, char ***out)
-{
-	size_t n;
-
-	pthread_mutex_lock(&r->lock);
-	n = r->touched_n;
-	*out = TAKE(r->touched);
-	r->touched_n = r->touched_cap = 0;
-	pthread_mutex_unlock(&r->lock);
-	return n;
-}
-
-static int
-sync_touched(struct repo_dir *r, struct err *e)
-{
-	char **v;
-	size_t n = take_touched(r, &v);
-	int rc = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		int one = rc == 0 ? fs_sync_dir_at(r->fd, v[i], e) : 0;
-
-		if (one < 0)
-			rc = one;
-		free(v[i]);
-	}
-	free(v);
-	return rc;
-}
-
 static int
 dir_sync(struct repo *base, struct err *e)
 {
 	struct repo_dir *r = dir_of(base);
-	int rc;
 
-	pthread_mutex_lock(&r->syncing);
-	/* The kernel reports a lost write once; a second fsync would succeed
-	 * and mean nothing. So a failed sync stays failed. */
-	if (r->sync_failed < 0)
-		rc = err_set(e, r->sync_failed,
-		    "an earlier sync failed: what was written is not safe");
-	else
-		rc = r->sync_failed = sync_touched(r, e);
-	pthread_mutex_unlock(&r->syncing);
-	return rc < 0 ? space_hint(r, e) : 0;
+	return dirsync_run(&r->sync, e) < 0 ? space_hint(r, e) : 0;
 }
 
 const struct repo_ops repo_dir_ops = {

@@ -34,15 +34,18 @@ for l in trace:
         if re.match(r"f(data)?sync", whole): lines.append((pid, whole, "end"))
         continue
     lines.append((pid, rest, ""))
-bad, dirty_folders, synced, named = [], set(), set(), {"packs": 0, "index": 0, "maps": 0, "backups": 0}
+bad, dirty_folders, looked, made, synced, named = [], set(), set(), set(), set(), {"packs": 0, "index": 0, "maps": 0, "backups": 0}
 prepared = dropped = record_durable = False
 at_step, hashes_dirty, commits = "", False, 0
 order = []
+# The folder of a file, and those above it up to one whose own name is durable: the
+# one above that was synced since it was made.
+def above(path): return path.rpartition("/")[0]
 def folders(path):
-    while "/" in path:
-        path = path.rsplit("/", 1)[0]
+    while path:
+        path = above(path)
         yield path
-    yield ""
+        if path not in made and above(path) in looked: return
 for pid, l, part in lines:
     m = re.match(r"f(?:data)?sync\(\d+<([^>]*)>", l)
     if m:
@@ -50,12 +53,18 @@ for pid, l, part in lines:
         if p.startswith(repo) or p + "/" == repo:
             rel = p[len(repo):]
             if "(deleted)" in rel or rel.startswith("#"): synced.add(rel.split(" ")[0])
-            else: dirty_folders = {d for d in dirty_folders if d[0] != rel.rstrip("/")}
+            else:
+                rel = rel.rstrip("/")
+                looked.add(rel)
+                made = {d for d in made if above(d) != rel}
+                dirty_folders = {d for d in dirty_folders if d[0] != rel}
         if p.endswith("/blockmap"):
             if prepared == "named": prepared = "durable"
             at_step = {"redo": "redo durable", "objects": "done"}.get(at_step, at_step)
         if p.endswith("/blockmap/hashes"): hashes_dirty = False
         continue
+    m = re.match(r"mkdirat\(\d+<([^>]*)>, \"([^\"]*)\", \d+\) += 0", l)
+    if m and m.group(1) + "/" == repo: made.add(m.group(2))
     # The commit of the block map: redo has its name for good, the pages, the
     # table has its name for good, redo goes.
     m = re.match(r"renameat\(\d+<[^>]*/blockmap>, \"([^\"]*)\", \d+<[^>]*>, \"(redo|objects)\"", l)
