@@ -175,6 +175,16 @@ btrfs_search_init_file(struct btrfs_search *s, int fd, size_t buf_bytes,
 }
 
 void
+btrfs_search_init_volume(
+    struct btrfs_search *s, int fd, size_t buf_bytes, uint64_t bytenr)
+{
+	btrfs_search_init(s, fd, buf_bytes);
+	s->tree = BTRFS_EXTENT_TREE_OBJECTID;
+	s->from = (struct btrfs_search_key){.objectid = bytenr};
+	s->to.objectid = UINT64_MAX;
+}
+
+void
 btrfs_search_fini(struct btrfs_search *s)
 {
 	free(s->args);
@@ -215,7 +225,7 @@ ask(struct btrfs_search *s, const struct btrfs_search_key *from, struct err *e)
 			s->args = mem_new(sizeof *a + s->buf_bytes);
 		a = s->args;
 		a->key = (struct btrfs_ioctl_search_key){
-		    .tree_id = 0, /* the descriptor's */
+		    .tree_id = s->tree,
 		    .min_objectid = from->objectid,
 		    .max_objectid = s->to.objectid,
 		    .min_type = from->type,

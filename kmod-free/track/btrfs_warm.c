@@ -2,7 +2,9 @@
 /*
  * The threads take stripes of files. Of the newer snapshot a search skips all
  * tree blocks that are not younger than the older one, so its cost follows the
- * change; of the older one the blocks that hold the same keys are read.
+ * change; of the older one the blocks that hold the same keys are read, and of
+ * the volume's tree of extents those that hold the new extents: the kernel looks
+ * for other files that have them.
  */
 #include "kmod-free/track/btrfs_warm.h"
 
@@ -21,6 +23,9 @@
 /* A tree block of 16 KiB, half full at least, holds some 100 extents: as often
  * one is looked up in the older snapshot. */
 #define EACH 96u
+/* A tree block of 16 KiB holds at most 16283 / (25 + 24 + 29) = 208 extents: of
+ * one block of data each, those of 832 KiB, where no place between them is free. */
+#define NEAR_BYTES (512u << 10)
 
 struct stripe {
 	uint64_t ino, from, last;
@@ -84,19 +89,44 @@ next_stripe(struct btrfs_warm *w, struct stripe *out)
 	return found;
 }
 
-/* The block of the older snapshot that holds the key, or would. */
+/* The block of a tree in which `s` finds its first item, or would. */
 static void
-touch(struct btrfs_warm *w, const struct btrfs_search_key *key)
+touch(struct btrfs_search *s)
 {
 	struct btrfs_search_item item;
-	struct btrfs_search s;
 	struct err ignored = ERR_NONE;
+
+	s->at_most = 1;
+	btrfs_search_next(s, &item, &ignored);
+	btrfs_search_fini(s);
+}
+
+static void
+touch_older(struct btrfs_warm *w, const struct btrfs_search_key *key)
+{
+	struct btrfs_search s;
 
 	btrfs_search_init_file(
 	    &s, w->from, REPLY_BYTES, key->objectid, key->offset);
-	s.at_most = 1;
-	btrfs_search_next(&s, &item, &ignored);
-	btrfs_search_fini(&s);
+	touch(&s);
+}
+
+/* What lies near *last is in a block that was read for that. */
+static void
+touch_volume(
+    struct btrfs_warm *w, const struct btrfs_search_item *item, uint64_t *last)
+{
+	struct btrfs_search_extent x;
+	struct btrfs_search s;
+	struct err ignored = ERR_NONE;
+
+	if (btrfs_search_extent(item, &x, &ignored) < 0 ||
+	    x.data == BTRFS_SEARCH_INLINE || x.disk_bytenr == 0 ||
+	    x.generation < w->since || x.disk_bytenr - *last < NEAR_BYTES)
+		return;
+	*last = x.disk_bytenr;
+	btrfs_search_init_volume(&s, w->to, REPLY_BYTES, x.disk_bytenr);
+	touch(&s);
 }
 
 static void
@@ -105,15 +135,18 @@ read_stripe(struct btrfs_warm *w, const struct stripe *stripe)
 	struct btrfs_search_item item;
 	struct btrfs_search s;
 	struct err ignored = ERR_NONE;
+	uint64_t last = 0;
 
 	btrfs_search_init_file(
 	    &s, w->to, REPLY_BYTES, stripe->ino, stripe->from);
 	s.since = w->since;
 	s.to.offset = stripe->last;
 	for (unsigned n = 0;
-	     !w->stop && btrfs_search_next(&s, &item, &ignored) == 1; n++)
+	     !w->stop && btrfs_search_next(&s, &item, &ignored) == 1; n++) {
 		if (n % EACH == 0)
-			touch(w, &item.key);
+			touch_older(w, &item.key);
+		touch_volume(w, &item, &last);
+	}
 	btrfs_search_fini(&s);
 }
 

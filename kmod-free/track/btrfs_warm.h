@@ -1,6 +1,6 @@
 /*
- * Bring the tree blocks in which two held btrfs snapshots differ into the
- * kernel's cache, by many threads. Internal to kmod-free/track.
+ * Bring the tree blocks that the kernel reads when it compares two held btrfs
+ * snapshots into its cache, by many threads. Internal to kmod-free/track.
  *
  * The kernel compares two trees block by block and waits for each. With cold
  * caches that wait is most of the comparison: of 20,000 transactions of pgbench

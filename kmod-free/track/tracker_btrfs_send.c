@@ -302,8 +302,8 @@ send_main(void *arg)
 {
 	struct sender *s = arg;
 	/* No clone sources: ranges that are clones of the older snapshot then
-	 * come as changed, which they are, and no back references need be
-	 * searched for them. */
+	 * come as changed, which they are. The kernel looks for each new extent
+	 * in the newer snapshot all the same. */
 	struct btrfs_ioctl_send_args a = {
 	    .send_fd = s->to,
 	    .parent_root = s->parent,
