@@ -34,6 +34,8 @@ ENGINE ?= sqlite
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+# One name for a folder: what depends on what is written down by it.
+override O := $(abspath $(O))
 B := $(O)/$(VARIANT)
 
 .DEFAULT_GOAL := all
