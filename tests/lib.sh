@@ -35,7 +35,8 @@ cleanups=()
 
 # What commands say goes through files of one name and this depth, and is read
 # without a process: to start one takes a tenth of a second in tests/lab/machine.
-tap_said=$(mktemp)
+# Without a name, tap_end would remove what lies around.
+tap_said=$(mktemp) || exit 1
 tap_depth=0
 
 # FILE VARIABLE: as $(cat FILE) would set it
