@@ -7,7 +7,7 @@
 # shellcheck disable=SC2154,SC2034
 . "$(dirname "$0")/lib-backup.sh"
 after() {
-    backups scanned 3
+    backups scanned 2
     for b in $backups; do boots "$b"; done
     backups thick 2
     for b in $backups; do
@@ -27,7 +27,7 @@ configure < <(
 stale "$tmp/thick"
 cluster "$tmp/thick"
 load
-for n in 1 2 3; do
+for n in 1 2; do
     sleep 1
     backup scanned
     is "$tracker" scan "scanned: by scan"

@@ -11,8 +11,8 @@
 #   wal_to DIR        moves its WAL
 #   stale DIR         leaves bytes in what is free, for promise and for whoever is next
 #   promise DIR       takes some of it into use without writing it
-#   load [RATE], kill $load   a slow pgbench on it: each transaction is dear in the
-#                     machine
+#   load, kill $load  a slow pgbench on it: each transaction is dear in the machine,
+#                     ten a second take a third of it
 #   count_on DIR…, kill $counter   counts in DIR/count of each, one after the other
 #   backup JOB        sets $tracker $wrong $read $logical $why
 #   tracked JOB TRACKER       it was, and read little
@@ -93,7 +93,7 @@ promise() { # DIR
     sync -f "$1"
 }
 load() {
-    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R "${1:-10}" -T 3600 postgres >/dev/null 2>&1 &
+    as_pg "$pg_bin/pgbench" -h "$pg_dir" -U postgres -n -c 1 -R 2 -T 3600 postgres >/dev/null 2>&1 &
     load=$!
 }
 count_on() { # DIR…
@@ -108,7 +108,7 @@ while True:
     for f in files:
         os.pwrite(f, b"%020d" % n, 0)
         os.fsync(f)
-    time.sleep(0.2)' "$@" &
+    time.sleep(0.5)' "$@" &
     counter=$!
 }
 backup() { # JOB; its JSON in $out

@@ -31,7 +31,7 @@ wal_to "$keep/wal"
 pg "create tablespace far location '$keep/space/far'" \
     "create table far (x int) tablespace far" \
     "insert into far select generate_series(1, 10000)"
-load 5
+load
 volumes_before=$(volumes)
 
 # ---- one instant ----

@@ -27,7 +27,7 @@ configure < <(
 )
 cluster "$keep/data"
 wal_to "$keep/wal"
-load 5
+load
 
 suspended() { dmsetup info -c --noheadings -o name,suspended | grep -c Suspended; }
 notes() { find /run/neap -name 'frozen.*' 2>/dev/null; }
