@@ -35,7 +35,7 @@ cleanups=()
 
 # What commands say goes through files of one name and this depth, and is read
 # without a process: to start one takes a tenth of a second in tests/lab/machine.
-# Without a name, tap_end would remove what lies around.
+# Without a name, tap_finish would remove what lies around.
 tap_said=$(mktemp) || exit 1
 tap_depth=0
 
