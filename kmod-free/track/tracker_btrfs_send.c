@@ -197,6 +197,20 @@ length_of(unsigned op)
 	}
 }
 
+/* The size comes without a command of its own where the last range ends at it.
+ * The older one may lag behind what the file held (without NO_HOLES), and what
+ * lay between the two already is named by nobody: a range behind the older size
+ * is taken from there on. */
+static void
+add_range(struct reading *r, uint64_t off, uint64_t len)
+{
+	uint64_t end = r->old_size & ~(uint64_t)(BLOCK - 1);
+
+	if (off > end)
+		extents_add(r->out, r->ino, end, off - end);
+	extents_add(r->out, r->ino, off, len);
+}
+
 static int
 change_range(struct reading *r, const struct send_command *c, struct err *e)
 {
@@ -218,7 +232,7 @@ change_range(struct reading *r, const struct send_command *c, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (!r->is_new)
-		extents_add(r->out, r->ino, off, len);
+		add_range(r, off, len);
 	return 0;
 }
 
