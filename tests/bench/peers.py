@@ -25,6 +25,7 @@ class Peer:
     package = ""    # Debian's
     program = ""
     live = False    # writes to the server that it backs up
+    cold = True     # measured with nothing in the caches
     env = {}
 
     def __init__(self, here, server, base):
@@ -48,7 +49,7 @@ class Peer:
         os.makedirs(self.repo)
 
     def timed(self, *argv, **kw):
-        return timed(list(argv), self.dir, env=self.env, **kw)
+        return timed(list(argv), self.dir, env=self.env, cold=self.cold, **kw)
 
     def pipe(self, command):
         return self.timed("bash", "-o", "pipefail", "-c", command)
@@ -119,10 +120,12 @@ class BtrfsSend(Peer):
     def backup(self, point, parent):
         if not parent:
             self.sequence = 0
-        self.sequence += 1
+        if not parent or point != self.point:
+            self.sequence += 1
+        self.point = point
         older = f"-p '{self.here.path(parent)}'" if parent else ""
         return self.pipe(
-            f"btrfs send -q {older} '{self.here.path(point)}' | zstd -q -3 -T2 "
+            f"btrfs send -q {older} '{self.here.path(point)}' | zstd -q -f -3 -T2 "
             f"-o '{self.repo}/{self.sequence:03}.zst'")
 
     def restore(self, target):

@@ -166,6 +166,16 @@ class Scene:
                                 self.runs(p) >= left):
                 self.measure("nothing", p.name, turn,
                              lambda p=p: self.backup(p, "settled"))
+                self.measure("again", p.name, turn,
+                             lambda p=p: self.warm(p, "settled"))
+
+    def warm(self, peer, parent):
+        """What was read a moment ago is still in the caches."""
+        peer.cold = False
+        try:
+            return self.backup(peer, parent)
+        finally:
+            peer.cold = True
 
     def neap(self):
         if not self.peers or self.peers[0].name != "neap":
