@@ -260,11 +260,12 @@ scale: deps
 newcomer:
 	tests/newcomer
 soak_tests := $(addprefix tests/,$(addsuffix .sh,$(addprefix crash/,kill-backup \
-	kill-restore power-loss starved) system/tracker-random lab/thin-live) \
+	kill-restore power-loss starved) system/tracker-random \
+	$(addprefix lab/,thin-live several)) \
 	$(addprefix unit/track/,test_tracker_random.c test_thin_random.c))
 soak: deps
 	CRASH_ROUNDS=100 CRASH_CALLS=all TRACK_ROUNDS=1000 THIN_ROUNDS=1000 \
-		TEST_SECONDS=14400 TESTS="$(soak_tests)" tests/run all
+		LAB_ROUNDS=10 TEST_SECONDS=14400 TESTS="$(soak_tests)" tests/run all
 fuzz:
 	O=$(O) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 

@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib-crash.sh"
 own_mounts "$@"
 crash_job
-rounds=${CRASH_ROUNDS:-30}
+rounds=${CRASH_ROUNDS:-15}
 diag "CRASH_SEED=$seed"
 
 keep_manifests

@@ -13,7 +13,7 @@ crash_job
 interpose
 keep_manifests
 diag "CRASH_SEED=$seed"
-rounds=${CRASH_ROUNDS:-8}
+rounds=${CRASH_ROUNDS:-5}
 
 afresh_disks() { # TYPE-OF-THE-REPOSITORY'S TYPE-OF-THE-STATE'S
     rm -rf "$tmp/repo" "$tmp/state" "$tmp"/*.key

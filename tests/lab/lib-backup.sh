@@ -53,7 +53,7 @@ job() { # NAME DIR [SETTING…]
     check:
       queries:
         - select (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches)
-        - select (select sum(bbalance) from pgbench_branches) = (select sum(delta) from pgbench_history)
+        - select (select sum(bbalance) from pgbench_branches) = (select coalesce(sum(delta), 0) from pgbench_history)
 YAML
     for s; do echo "    $s"; done
 }

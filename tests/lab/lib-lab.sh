@@ -48,7 +48,8 @@ lab() {
     "$NEAP_TOP/tests/lab/machine" -m "${LAB_MEMORY:-2G}" -t $((${TEST_SECONDS:-1200} - 50)) -k "$keep" \
         "${sizes[@]}" -- env NEAP_LAB="${disk[*]}" NEAP_KEEP="$keep" \
         NEAP_BUILD="$NEAP_BUILD" NEAP_NO_SKIP="${NEAP_NO_SKIP:-0}" LC_ALL=C \
-        TRACK_SEED="${TRACK_SEED:-}" TRACK_ROUNDS="${TRACK_ROUNDS:-}" bash "$0"
+        TRACK_SEED="${TRACK_SEED:-}" TRACK_ROUNDS="${TRACK_ROUNDS:-}" \
+        LAB_ROUNDS="${LAB_ROUNDS:-}" bash "$0"
     tap_bad=$?
     tap_done=1
     [ -e "$keep/points" ] || exit "$tap_bad"

@@ -8,7 +8,7 @@
 # shellcheck disable=SC2154,SC2034
 . "$(dirname "$0")/lib-backup.sh"
 after() {
-    backups db 5
+    backups db 4
     for b in $backups; do
         boots "$b"
         of_one_instant "$b" "$keep/data" "$keep/wal" "$keep/space"
@@ -36,7 +36,7 @@ volumes_before=$(volumes)
 
 # ---- one instant ----
 count_on "$keep/data" "$keep/wal" "$keep/space"
-for n in 1 2 3; do
+for n in 1 2; do
     backup db
     like "$(neap show db/latest)" '*frozen for*(3 volumes)*' "backup $n: three volumes are frozen together"
     is "$(snapshots | wc -w)" 2 "backup $n: both thin ones' snapshots are held, and no other"
@@ -49,7 +49,7 @@ lost=$(snapshots | tr ' ' '\n' | head -1)
 id=$(lvs --noheadings -o thin_id "lab/$lost" | tr -d ' ')
 lvchange -q -an "lab/$lost"
 ok dmsetup message lab-pool-tpool 0 "delete $id"
-n=4
+n=3
 backup db
 like "$why" "*thin pool has no device $id*" "lost: everything is read, and it is said why"
 is "$(snapshots | wc -w)" 2 "lost: lvm has removed what was left of it"
@@ -68,7 +68,7 @@ is "$state" Suspended "killed in the freeze"
 kill -9 $agent
 wait $agent 2>/dev/null
 what="killed in the freeze: its writers go on" ok timeout 20 dd if=/dev/zero of="$keep/data/probe" bs=4096 count=1 conv=fsync
-n=5
+n=4
 backup db
 is "$(snapshots | wc -w)" 2 "killed: the next backup has removed what it left"
 is "$wrong" 0 "killed: and missed nothing"
