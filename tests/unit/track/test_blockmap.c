@@ -25,14 +25,11 @@
 #include "agent/core/fs.h"
 #include "agent/core/mem.h"
 #include "kmod-free/track/blockmap.h"
+#include "tests/unit/track/rounds.h"
 
 /* Under a sanitizer every open costs milliseconds: only each seventh byte is
  * flipped then, and fewer seeds are tried. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW 7
-#else
-#define SLOW 1
-#endif
+#define SLOW (SANITIZED ? 7 : 1)
 
 /* ---- faults: these stand in for the C library's, for the map's calls ---- */
 

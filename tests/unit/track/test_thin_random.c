@@ -21,6 +21,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/fs.h"
 #include "kmod-free/track/thin_meta.h"
+#include "tests/unit/track/rounds.h"
 #include "tests/unit/track/thin_build.h"
 
 #define DEVICES 5u
@@ -49,14 +50,6 @@ below(uint64_t n)
 	rng ^= rng >> 7;
 	rng ^= rng << 17;
 	return rng % n;
-}
-
-static uint64_t
-from_env(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
 /* ---- making pools ---- */
@@ -435,7 +428,7 @@ static uint64_t
 begin_rounds(const char *what)
 {
 	uint64_t seed = from_env("THIN_SEED", (uint64_t)clock_now_s());
-	uint64_t rounds = from_env("THIN_ROUNDS", 50);
+	uint64_t rounds = from_env("THIN_ROUNDS", SANITIZED ? 15 : 50);
 
 	print_message("%s: THIN_SEED=%" PRIu64 ", %" PRIu64 " rounds\n", what,
 	    seed, rounds);

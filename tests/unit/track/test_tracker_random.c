@@ -13,25 +13,9 @@
 #include <pthread.h>
 
 #include "agent/core/clock.h"
+#include "tests/unit/track/rounds.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ROUNDS 12
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define ROUNDS 12
-#endif
-#endif
-#ifndef ROUNDS
-#define ROUNDS 70
-#endif
-
-static uint64_t
-from_env(const char *name, uint64_t otherwise)
-{
-	const char *s = getenv(name);
-
-	return s != NULL && s[0] ? strtoull(s, NULL, 0) : otherwise;
-}
+#define ROUNDS (SANITIZED ? 12 : 70)
 
 /* ---- what happens to the file system as a whole ---- */
 
