@@ -15,8 +15,10 @@
 #include "agent/core/mem.h"
 #include "kmod-free/io/btrfs_search.h"
 
-#define THREADS 8u                 /* 4 to 16 were alike on one virtual disk */
-#define STRIPE_BYTES (64ull << 20) /* of a file */
+#define THREADS 8u /* 4 to 16 were alike on one virtual disk */
+#define STRIPE_BYTES                                                           \
+	(64ull << 20) /* of a file, and more of one above 64 GiB: */
+#define STRIPES 1024u /* each is searched, empty or not */
 /* Replies of about one tree block, so that one of the older snapshot's is asked
  * for while the next of the newer's is read by another thread. */
 #define REPLY_BYTES (16u << 10)
@@ -70,6 +72,12 @@ next_file(struct btrfs_warm *w)
 	return found;
 }
 
+static uint64_t
+stripe_bytes(uint64_t size)
+{
+	return size / STRIPES > STRIPE_BYTES ? size / STRIPES : STRIPE_BYTES;
+}
+
 static bool
 next_stripe(struct btrfs_warm *w, struct stripe *out)
 {
@@ -82,7 +90,7 @@ next_stripe(struct btrfs_warm *w, struct stripe *out)
 	if (found) {
 		*out = (struct stripe){w->ino, w->at, UINT64_MAX};
 		if (w->size != UINT64_MAX)
-			out->last = w->at + STRIPE_BYTES - 1;
+			out->last = w->at + stripe_bytes(w->size) - 1;
 		w->at = out->last == UINT64_MAX ? w->size : out->last + 1;
 	}
 	pthread_mutex_unlock(&w->lock);
