@@ -16,9 +16,10 @@
 #include "kmod-free/io/btrfs_search.h"
 
 #define THREADS 8u /* 4 to 16 were alike on one virtual disk */
-#define STRIPE_BYTES                                                           \
-	(64ull << 20) /* of a file, and more of one above 64 GiB: */
-#define STRIPES 1024u /* each is searched, empty or not */
+/* Of a file; larger ones where there would be more of them, as each is searched,
+ * changed or not: of 10 TB that was half of a backup's processor time. */
+#define STRIPE_BYTES (64ull << 20)
+#define STRIPES 1024u
 /* Replies of about one tree block, so that one of the older snapshot's is asked
  * for while the next of the newer's is read by another thread. */
 #define REPLY_BYTES (16u << 10)
