@@ -109,7 +109,9 @@ is "$(field .still_held)" false "a killed session is not held"
 wait "$q_pid"
 
 # ---- copies: of a crash, and of the running tablespace beside it ----
-pg "CHECKPOINT" "UPDATE t SET pad = 'new' WHERE id % 7 = 0" "INSERT INTO s VALUES (44)"
+# With log to replay that takes longer than to find a process of the server.
+pg "CHECKPOINT" "UPDATE t SET pad = 'new' WHERE id % 7 = 0" "INSERT INTO s VALUES (44)" \
+    "CREATE TABLE log AS SELECT generate_series(1, 500000) x"
 kill_pg
 take_copy() { # NAME: data and tablespace below $tmp/NAME as below "/"
     mkdir -p "$tmp/$1$(dirname "$data")" "$tmp/$1$(dirname "$ts")"
@@ -119,6 +121,7 @@ take_copy() { # NAME: data and tablespace below $tmp/NAME as below "/"
     [ "$(id -u)" != 0 ] || chown postgres: "$tmp/run"
 }
 take_copy good
+take_copy late
 start_pg "$tmp/pg"
 live_before=$(pg "SELECT count(*), sum(x) FROM s")
 
@@ -141,6 +144,22 @@ is "$(pg "SELECT count(*), sum(x) FROM s")" "$live_before" \
     "validate: the live tablespace is as it was"
 is "$(pgrep -f "postgres -D $tmp/good" | wc -l)" 0 \
     "validate: no server is left"
+
+# The server's log is written by a process of its own: one that is late is waited
+# for, and makes no failure of a good copy.
+hold_logger() {
+    local pid
+    until pid=$(pgrep -P "$(pgrep -o -f "postgres -D $tmp/late")" -f logger); do :; done
+    kill -STOP "$pid"
+    sleep 2
+    kill -CONT "$pid"
+} 2>/dev/null
+hold_logger &
+what="validate: a log that is written late" \
+    status 0 hook postgresql validate --clone "$tmp/late" --run "$tmp/run"
+what="validate: it was late" ok wait $!
+is "$(field '.steps[] | select(.name == "boot") .result')" passed \
+    "validate: it was waited for"
 
 # The same copy again, in order this time: nothing to recover.
 what="validate: a stopped copy passes" \

@@ -68,6 +68,8 @@ look_at(struct serverlog *l, const char *line)
 		l->redo_not_required = true;
 	if (strstr(line, "redo done at") != NULL)
 		note_redo_done(l, line);
+	if (strstr(line, "database system is ready to accept") != NULL)
+		l->accepts = true;
 	if (strstr(line, "shared_preload_libraries") != NULL)
 		l->wants_preload = true;
 	/* A LOG line is part of a healthy recovery ("invalid record length")
