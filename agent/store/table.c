@@ -122,12 +122,13 @@ load_directory(struct table *t, uint64_t off, uint32_t len, struct err *e)
 	rc = seal_open_frame(t->seal, TABLE_DIR_FRAME, SPAN(NULL, 0),
 	    SPAN(bytes, len), bytes, e);
 	if (rc == 0)
-		rc = table_dir_parse(
-		    &t->dir, SPAN(bytes, len - SEAL_TAG_LEN), off, e);
+		rc =
+		    table_dir_parse(&t->dir, bytes, len - SEAL_TAG_LEN, off, e);
 	if (rc < 0)
 		return err_wrap(e,
 		    "repository %s: %s: directory at offset %llu", t->repo->url,
 		    t->name, (unsigned long long)off);
+	(void)TAKE(bytes);
 	return 0;
 }
 
@@ -315,45 +316,59 @@ opener_new(struct opener **out, struct table *t, struct err *e)
 	return 0;
 }
 
+/* Its keys against those of the directory: it is the frame of that place. */
+static bool
+lies_between(const struct table *t, const struct table_frame *f)
+{
+	struct table_dir_item it = table_dir_item(&t->dir, f->number);
+	struct span key, value;
+
+	table_frame_entry(f, 0, &key, &value);
+	if (span_cmp(key, it.key) < 0)
+		return false;
+	if (f->number + 1 == t->dir.frames)
+		return true;
+	it = table_dir_item(&t->dir, f->number + 1);
+	table_frame_entry(f, f->entries - 1, &key, &value);
+	return span_cmp(key, it.key) < 0;
+}
+
 static int
 open_frame(struct table *t, struct opener *o, uint32_t n,
     struct table_frame **out, struct err *e)
 {
-	const struct table_dir *d = &t->dir;
-	size_t sealed = (size_t)(d->off[n + 1] - d->off[n]);
-	size_t plain_len = d->plain_len[n];
-	SCOPED_FREE uint8_t *plain = mem_grow(NULL, plain_len, 1);
+	struct table_dir_item it = table_dir_item(&t->dir, n);
+	SCOPED_FREE uint8_t *plain = mem_grow(NULL, it.plain_len, 1);
 	uint8_t *in;
-	struct span key, value;
 	int rc;
 
 	buf_clear(&o->sealed);
-	in = buf_room(&o->sealed, sealed);
-	rc = repo_get(t->repo, t->name, d->off[n], in, sealed, e);
+	in = buf_room(&o->sealed, it.sealed_len);
+	rc = repo_get(t->repo, t->name, it.off, in, it.sealed_len, e);
 	if (rc < 0)
 		return rc;
-	rc =
-	    seal_open_frame(o->seal, n, SPAN(NULL, 0), SPAN(in, sealed), in, e);
+	rc = seal_open_frame(
+	    o->seal, n, SPAN(NULL, 0), SPAN(in, it.sealed_len), in, e);
 	if (rc == 0)
-		rc = codec_unpack(o->codec, (enum codec_id)d->codec[n],
-		    SPAN(in, sealed - SEAL_TAG_LEN), plain, plain_len, e);
+		rc = codec_unpack(o->codec, it.codec,
+		    SPAN(in, it.sealed_len - SEAL_TAG_LEN), plain, it.plain_len,
+		    e);
 	if (rc == 0)
-		rc = table_frame_new(out, plain, plain_len, e);
+		rc = table_frame_new(out, plain, it.plain_len, e);
 	if (rc < 0)
 		return rc == -EBADMSG
 			   ? err_wrap(e,
 				 "repository %s: %s: frame %u at offset %llu",
 				 t->repo->url, t->name, n,
-				 (unsigned long long)d->off[n])
+				 (unsigned long long)it.off)
 			   : rc;
 	(void)TAKE(plain);
 	(*out)->number = n;
-	table_frame_entry(*out, 0, &key, &value);
-	if (span_cmp(key, table_dir_key(d, n)) == 0)
+	if (lies_between(t, *out))
 		return 0;
 	table_frame_unref(*out);
 	return bad(t, e,
-	    "a frame begins with another key than the directory "
+	    "the keys of a frame are not those that the directory "
 	    "says");
 }
 

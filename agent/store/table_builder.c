@@ -141,6 +141,18 @@ close_frame(struct table_builder *b, struct err *e)
 	return 0;
 }
 
+/* The shortest beginning of `key` that the key before it is less than. */
+static struct span
+shortest(struct span before, struct span key)
+{
+	const uint8_t *a = before.data, *b = key.data;
+	size_t n = 0;
+
+	while (n < before.len && a[n] == b[n])
+		n++;
+	return SPAN(key.data, n + 1);
+}
+
 int
 table_builder_add(
     struct table_builder *b, struct span key, struct span value, struct err *e)
@@ -149,8 +161,11 @@ table_builder_add(
 	assert(value.len <= TABLE_VALUE_MAX);
 	assert(b->entries == 0 || span_cmp(buf_span(&b->last_key), key) < 0);
 
-	if (b->plain.len == 0)
-		buf_put_string(&b->items, key.data, key.len);
+	if (b->plain.len == 0) {
+		struct span least = shortest(buf_span(&b->last_key), key);
+
+		buf_put_string(&b->items, least.data, least.len);
+	}
 	buf_put_string(&b->plain, key.data, key.len);
 	buf_put_string(&b->plain, value.data, value.len);
 	buf_clear(&b->last_key);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The directory of a table: first key, place and form of each frame. */
+/* The directory of a table: least key, place and form of each frame. */
 #include <errno.h>
 #include <string.h>
 
 #include "agent/core/mem.h"
 #include "agent/store/table_internal.h"
 
+#define HEAD_LEN 12 /* the two counts */
+
 /* Shortest item: key length, one byte of key, three varints, codec. */
 #define ITEM_MIN 6
+
+/* Items have no place of their own: a search ends in a walk of up to so many. */
+#define STEP 16
 
 static bool
 frame_is_plausible(uint64_t sealed, uint64_t plain, uint8_t codec)
@@ -22,52 +27,43 @@ frame_is_plausible(uint64_t sealed, uint64_t plain, uint8_t codec)
 	return codec == CODEC_ZSTD && sealed < plain + SEAL_TAG_LEN;
 }
 
-/* Item `i` into the arrays; *at is where the frame must begin. */
+/* The item at `c`; false: it cannot be one. */
 static bool
-parse_item(struct table_dir *d, uint32_t i, struct cursor *c, uint64_t *at)
+read_item(struct table_dir_item *it, struct cursor *c)
 {
-	struct span key = cursor_string(c);
-	uint64_t off = cursor_varint(c);
-	uint64_t sealed = cursor_varint(c);
-	uint64_t plain = cursor_varint(c);
-	uint8_t codec = cursor_u8(c);
+	uint64_t sealed, plain;
+	uint8_t codec;
 
-	if (c->bad || key.len == 0 || key.len > TABLE_KEY_MAX || off != *at ||
+	it->key = cursor_string(c);
+	it->off = cursor_varint(c);
+	sealed = cursor_varint(c);
+	plain = cursor_varint(c);
+	codec = cursor_u8(c);
+	if (c->bad || it->key.len == 0 || it->key.len > TABLE_KEY_MAX ||
 	    !frame_is_plausible(sealed, plain, codec))
 		return false;
-	if (i > 0 && span_cmp(table_dir_key(d, i - 1), key) >= 0)
-		return false;
-	memcpy(d->keys + d->key_off[i], key.data, key.len);
-	d->key_off[i + 1] = d->key_off[i] + (uint32_t)key.len;
-	d->off[i] = off;
-	d->off[i + 1] = off + sealed; /* off < 2^63, sealed is small */
-	d->plain_len[i] = (uint32_t)plain;
-	d->codec[i] = codec;
-	*at = d->off[i + 1];
+	it->sealed_len = (uint32_t)sealed;
+	it->plain_len = (uint32_t)plain;
+	it->codec = codec;
 	return true;
 }
 
 static int
-parse(struct table_dir *d, struct cursor *c, size_t len, uint64_t end,
-    struct err *e)
+check_items(struct table_dir *d, struct cursor *c, uint64_t end, struct err *e)
 {
 	uint64_t at = TABLE_HEADER_LEN;
+	struct span before = {0};
 
-	d->entries = cursor_le64(c);
-	d->frames = cursor_le32(c);
-	if (c->bad || len > UINT32_MAX ||
-	    d->frames > cursor_left(c) / ITEM_MIN || d->entries < d->frames ||
-	    (d->frames == 0 && d->entries != 0))
-		return err_set(e, -EBADMSG, "the counts do not fit");
-	d->keys = mem_new(cursor_left(c));
-	d->key_off = mem_array(d->frames + 1ul, sizeof *d->key_off);
-	d->off = mem_array(d->frames + 1ul, sizeof *d->off);
-	d->plain_len = mem_array(d->frames, sizeof *d->plain_len);
-	d->codec = mem_array(d->frames, sizeof *d->codec);
-	d->off[0] = at;
 	for (uint32_t i = 0; i < d->frames; i++) {
-		if (!parse_item(d, i, c, &at))
+		struct table_dir_item it;
+
+		if (i % STEP == 0)
+			d->at[i / STEP] = (uint32_t)(c->at - d->plain);
+		if (!read_item(&it, c) || it.off != at ||
+		    (i > 0 && span_cmp(before, it.key) >= 0))
 			return err_set(e, -EBADMSG, "item %u is damaged", i);
+		at += it.sealed_len; /* at < 2^63, the length is small */
+		before = it.key;
 	}
 	if (cursor_left(c) != 0 || at != end)
 		return err_set(e, -EBADMSG,
@@ -77,19 +73,25 @@ parse(struct table_dir *d, struct cursor *c, size_t len, uint64_t end,
 }
 
 int
-table_dir_parse(
-    struct table_dir *out, struct span plain, uint64_t end, struct err *e)
+table_dir_parse(struct table_dir *out, uint8_t *plain, size_t len, uint64_t end,
+    struct err *e)
 {
-	struct cursor c = cursor_of(plain);
-	struct table_dir d = {0};
-	int rc = parse(&d, &c, plain.len, end, e);
+	struct table_dir d = {.plain = plain, .len = len};
+	struct cursor c = cursor_of(SPAN(plain, len));
+	int rc;
 
+	d.entries = cursor_le64(&c);
+	d.frames = cursor_le32(&c);
+	if (c.bad || len > UINT32_MAX ||
+	    d.frames > cursor_left(&c) / ITEM_MIN || d.entries < d.frames ||
+	    (d.frames == 0 && d.entries != 0))
+		return err_set(e, -EBADMSG, "the counts do not fit");
+	d.at = mem_array(d.frames / STEP + 1ul, sizeof *d.at);
+	rc = check_items(&d, &c, end, e);
 	if (rc < 0) {
-		table_dir_fini(&d);
+		free(d.at);
 		return rc;
 	}
-	/* Most of a directory may be numbers; the arena was sized for all. */
-	d.keys = mem_grow(d.keys, d.key_off[d.frames], 1);
 	*out = d;
 	return 0;
 }
@@ -97,33 +99,52 @@ table_dir_parse(
 void
 table_dir_fini(struct table_dir *d)
 {
-	free(d->keys);
-	free(d->key_off);
-	free(d->off);
-	free(d->plain_len);
-	free(d->codec);
+	free(d->plain);
+	free(d->at);
 	*d = (struct table_dir){0};
 }
 
-struct span
-table_dir_key(const struct table_dir *d, uint32_t frame)
+/* At each 16th item; parsed before, so it is whole. */
+static struct cursor
+cursor_at(const struct table_dir *d, uint32_t step)
 {
-	return SPAN(d->keys + d->key_off[frame],
-	    d->key_off[frame + 1] - d->key_off[frame]);
+	return cursor_of(SPAN(d->plain + d->at[step], d->len - d->at[step]));
+}
+
+struct table_dir_item
+table_dir_item(const struct table_dir *d, uint32_t n)
+{
+	struct cursor c = cursor_at(d, n / STEP);
+	struct table_dir_item it;
+
+	for (uint32_t i = n / STEP * STEP; i <= n; i++)
+		read_item(&it, &c);
+	return it;
 }
 
 int64_t
 table_dir_find(const struct table_dir *d, struct span key)
 {
-	uint32_t lo = 0, hi = d->frames;
+	uint32_t lo = 0, hi = (d->frames + STEP - 1) / STEP, n;
+	struct table_dir_item it;
+	struct cursor c;
 
+	/* The last of the 16ths whose key is not greater. */
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (span_cmp(table_dir_key(d, mid), key) <= 0)
+		c = cursor_at(d, mid);
+		if (span_cmp(cursor_string(&c), key) <= 0)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return (int64_t)lo - 1;
+	if (lo == 0)
+		return -1;
+	n = (lo - 1) * STEP;
+	c = cursor_at(d, lo - 1);
+	while (
+	    n < d->frames && read_item(&it, &c) && span_cmp(it.key, key) <= 0)
+		n++;
+	return (int64_t)n - 1;
 }

@@ -47,22 +47,33 @@ uint32_t table_frame_lower(const struct table_frame *f, struct span key);
 
 /* ---- the directory ---- */
 
+/*
+ * Kept as it is written, 18 bytes for a frame of the index and 30 for one of a
+ * map: of tables that grow with the database it is what stays in memory.
+ */
 struct table_dir {
 	uint64_t entries; /* of the whole table */
 	uint32_t frames;
-	uint8_t *keys;     /* first keys, back to back */
-	uint32_t *key_off; /* frames + 1 */
-	uint64_t *off;     /* frames + 1: frame i is [off[i], off[i + 1]) */
-	uint32_t *plain_len;
-	uint8_t *codec;
+	uint8_t *plain; /* the items lie in it */
+	size_t len;
+	uint32_t *at; /* where in `plain` each 16th item begins */
 };
 
-/* `end`: offset of the directory, where the last frame must end. */
-int table_dir_parse(
-    struct table_dir *out, struct span plain, uint64_t end, struct err *e);
+struct table_dir_item {
+	struct span key; /* no key of the frame is less, all before it are */
+	uint64_t off;
+	uint32_t sealed_len, plain_len;
+	enum codec_id codec;
+};
+
+/* `end`: offset of the directory, where the last frame must end. Keeps `plain`
+ * (malloc) on success. */
+int table_dir_parse(struct table_dir *out, uint8_t *plain, size_t len,
+    uint64_t end, struct err *e);
 void table_dir_fini(struct table_dir *d);
-struct span table_dir_key(const struct table_dir *d, uint32_t frame);
-/* The last frame whose first key is <= `key`; -1: before all. */
+/* Item of frame `n`, which must be there; its key is borrowed. */
+struct table_dir_item table_dir_item(const struct table_dir *d, uint32_t n);
+/* The only frame that may hold `key`; -1: it is less than all. */
 int64_t table_dir_find(const struct table_dir *d, struct span key);
 
 /* ---- frames of an open table ---- */

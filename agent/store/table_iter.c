@@ -73,10 +73,20 @@ table_iter_seek_last(struct table_iter *i, struct span key, struct err *e)
 	bool exact;
 	int rc = position(i, key, &exact, e);
 
-	/* The frame's first key is <= `key`, so one step back stays in it. */
-	if (rc == 0 && !exact && i->at > 0)
+	if (rc < 0 || exact)
+		return rc;
+	/* Between the directory's key and the frame's first: the last entry of
+	 * the frame before. */
+	if (i->at == 0 && i->number > 0) {
+		table_frame_unref(TAKE(i->frame));
+		rc = table_take_frame(i->table, --i->number, &i->frame, e);
+		if (rc < 0)
+			return rc;
+		i->at = i->frame->entries;
+	}
+	if (i->at > 0)
 		i->at--;
-	return rc;
+	return 0;
 }
 
 int

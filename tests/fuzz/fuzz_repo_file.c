@@ -73,6 +73,7 @@ mend_table(void)
 	uint8_t *t = file.data + file.len - TABLE_TRAILER_LEN;
 	uint64_t off = bytes_le64(t + 8);
 	struct table_dir d;
+	uint8_t *own;
 	struct err e = ERR_NONE;
 
 	if (off < TABLE_HEADER_LEN || off > file.len - TABLE_TRAILER_LEN)
@@ -82,14 +83,19 @@ mend_table(void)
 	bytes_put_le64(t + 24, XXH64(t, 24, 0));
 	seal_again(
 	    kind, TABLE_DIR_FRAME, SPAN(NULL, 0), off, bytes_le32(t + 16));
-	if (bytes_le32(t + 16) <= SEAL_TAG_LEN ||
-	    table_dir_parse(&d,
-		SPAN(file.data + off, bytes_le32(t + 16) - SEAL_TAG_LEN), off,
-		&e) < 0)
+	if (bytes_le32(t + 16) <= SEAL_TAG_LEN)
 		return;
-	for (uint32_t i = 0; i < d.frames; i++)
-		seal_again(
-		    kind, i, SPAN(NULL, 0), d.off[i], d.off[i + 1] - d.off[i]);
+	own = mem_dup(file.data + off, bytes_le32(t + 16));
+	if (table_dir_parse(
+		&d, own, bytes_le32(t + 16) - SEAL_TAG_LEN, off, &e) < 0) {
+		free(own);
+		return;
+	}
+	for (uint32_t i = 0; i < d.frames; i++) {
+		struct table_dir_item it = table_dir_item(&d, i);
+
+		seal_again(kind, i, SPAN(NULL, 0), it.off, it.sealed_len);
+	}
 	table_dir_fini(&d);
 }
 

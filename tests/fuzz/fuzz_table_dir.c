@@ -3,6 +3,7 @@
  * The directory of a table. 8 bytes say where it lies; 0: where its own frames
  * end, so that the fuzzer need not find that out.
  */
+#include "agent/core/mem.h"
 #include "agent/store/table_internal.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -29,21 +30,25 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	uint64_t end = fuzz_u64(&data, &len, 8), at = TABLE_HEADER_LEN;
 	struct span plain = SPAN(data, len);
+	uint8_t *own = NULL;
 	struct table_dir d;
 	struct err e = ERR_NONE;
 
 	if (end == 0)
 		end = end_of(plain);
-	if (end > INT64_MAX || table_dir_parse(&d, plain, end, &e) < 0)
+	if (end > INT64_MAX ||
+	    table_dir_parse(&d, own = mem_dup(data, len), len, end, &e) < 0) {
+		free(own);
 		return 0;
+	}
 	for (uint32_t i = 0; i < d.frames; i++) {
-		struct span key = table_dir_key(&d, i);
+		struct table_dir_item it = table_dir_item(&d, i);
 
-		MUST(key.len > 0 && key.len <= TABLE_KEY_MAX);
-		MUST(table_dir_find(&d, key) == i);
-		MUST(d.off[i] == at && d.off[i + 1] > at);
-		MUST(d.plain_len[i] <= TABLE_FRAME_PLAIN_MAX);
-		at = d.off[i + 1];
+		MUST(it.key.len > 0 && it.key.len <= TABLE_KEY_MAX);
+		MUST(table_dir_find(&d, it.key) == i);
+		MUST(it.off == at && it.sealed_len > SEAL_TAG_LEN);
+		MUST(it.plain_len <= TABLE_FRAME_PLAIN_MAX);
+		at += it.sealed_len;
 	}
 	MUST(at == end);
 	table_dir_fini(&d);

@@ -347,17 +347,17 @@ class Table:
         c = Cursor(plain, self.name + ', directory')
         total, frames, at = c.u64(), c.u32(), 64
         for i in range(frames):
-            first, off, length = c.string(), c.varint(), c.varint()
+            least, off, length = c.string(), c.varint(), c.varint()
             plain_bytes, codec = c.varint(), c.u8()
             need(off == at, '%s: frame %d does not tile', self.name, i)
             at += length
-            self.read_frame(i, first, self.data[off:at], plain_bytes, codec)
+            self.read_frame(i, least, self.data[off:at], plain_bytes, codec)
         c.end()
         need(at == d, '%s: %d bytes belong to no frame', self.name, d - at)
         need(total == len(self.entries), '%s: %d entries, not %d', self.name,
              len(self.entries), total)
 
-    def read_frame(self, i, first, sealed, plain_bytes, codec):
+    def read_frame(self, i, least, sealed, plain_bytes, codec):
         what = '%s, frame %d' % (self.name, i)
         data = self.repo.open_frame(self.key, self.id, i, sealed, self.name)
         need(codec == 0 or len(data) < plain_bytes, '%s: zstd did not shrink',
@@ -372,8 +372,10 @@ class Table:
             need(not self.entries or self.entries[-1][0] < key,
                  '%s: the keys do not ascend', what)
             self.entries.append((key, value))
-        need(len(self.entries) > start and self.entries[start][0] == first,
-             '%s: does not begin with its first key', what)
+        need(len(self.entries) > start and self.entries[start][0] >= least,
+             '%s: a key is less than its least', what)
+        need(start == 0 or self.entries[start - 1][0] < least,
+             '%s: its least key is not above the last', what)
 
 
 class Segment(Table):

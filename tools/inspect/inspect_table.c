@@ -303,6 +303,7 @@ static int
 one_frame(
     struct scan *s, struct table *t, uint32_t n, entry_fn *fn, struct err *e)
 {
+	uint64_t off = table_dir_item(table_directory(t), n).off;
 	struct table_frame *f;
 	int rc = table_take_frame(t, n, &f, e);
 
@@ -319,8 +320,7 @@ one_frame(
 			rc = fn(s, key, value, e);
 		if (rc < 0)
 			err_wrap(e, "offset %llu: frame %u, entry %u",
-			    (unsigned long long)table_directory(t)->off[n], n,
-			    i);
+			    (unsigned long long)off, n, i);
 		if (i + 1 == f->entries) {
 			buf_clear(&s->last_key);
 			buf_put(&s->last_key, key.data, key.len);
