@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/store/repo_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,6 +15,7 @@
 #include "agent/core/tmpfile.h"
 #include "agent/store/dirsync.h"
 #include "agent/store/fdcache.h"
+#include "agent/store/repo_dir_walk.h"
 
 #define FOLDER_MODE 0700
 #define FILE_MODE 0600
@@ -23,10 +23,6 @@
 /* Write-back is started this often while a file grows, so that the fsync at
  * its commit finds most of it on disk. */
 #define WRITEBACK_BYTES (8u << 20)
-
-/* packs/XX/ID and proofs/JOB/TIME/CHECKED are the deepest; more is a mistake
- * (a link to a folder above itself), and is not followed for ever. */
-#define DEPTH_MAX 8
 
 struct repo_dir {
 	struct repo base; /* first */
@@ -245,113 +241,37 @@ dir_remove(struct repo *base, const char *name, struct err *e)
 
 /* ---- list --------------------------------------------------------------- */
 
-struct walk {
-	struct repo_dir *r;
-	repo_list_fn *fn;
-	void *arg;
-	char name[REPO_NAME_MAX + 1]; /* of the folder or file we are at */
-	unsigned depth;
-	bool names; /* lengths are not wanted */
-};
-
-static int walk_folder(struct walk *w, size_t len, struct err *e);
-
-/* One entry of the folder in w->name; `len` is that name's length. */
 static int
-walk_entry(struct walk *w, size_t len, const struct dirent *de, struct err *e)
+walk(struct repo *base, const struct repo_dir_walk *how, struct err *e)
 {
-	const char *entry = de->d_name;
-	size_t n = strlen(entry);
-	struct stat st;
-	int rc = 0;
-
-	/* Hidden files are temporary ones, NFS's, or not ours at all. */
-	if (entry[0] == '.' || len + 1 + n > REPO_NAME_MAX)
-		return 0;
-	snprintf(w->name + len, sizeof w->name - len, "%s%s",
-	    len > 0 ? "/" : "", entry);
-	/* The folder says what it is; to stat costs 10 µs each, when it is not
-	 * in the cache: a second for the packs of some terabytes. */
-	if (de->d_type == DT_DIR) {
-		rc = walk_folder(w, strlen(w->name), e);
-	} else if (w->names && de->d_type == DT_REG) {
-		rc = w->fn(w->arg, w->name, 0, e);
-	} else if (fstatat(w->r->fd, w->name, &st, 0) < 0) {
-		if (errno != ENOENT) /* it may be removed meanwhile */
-			rc = err_sys(e, errno, "stat %s", w->name);
-	} else if (S_ISDIR(st.st_mode)) {
-		rc = walk_folder(w, strlen(w->name), e);
-	} else if (S_ISREG(st.st_mode)) {
-		rc = w->fn(w->arg, w->name, (uint64_t)st.st_size, e);
-	}
-	w->name[len] = '\0';
-	return rc;
-}
-
-static int
-walk_folder(struct walk *w, size_t len, struct err *e)
-{
-	int fd, rc = 0;
-	struct dirent *de;
-	DIR *d;
-
-	if (w->depth == DEPTH_MAX)
-		return err_set(e, -ELOOP, "%s: folders too deep", w->name);
-	fd = openat(w->r->fd, len > 0 ? w->name : ".",
-	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT
-			   ? 0
-			   : err_sys(e, errno, "open folder %s", w->name);
-	d = fdopendir(fd);
-	if (d == NULL) {
-		rc = err_sys(e, errno, "list folder %s", w->name);
-		close(fd);
-		return rc;
-	}
-	w->depth++;
-	do {
-		errno = 0;
-		de = readdir(d);
-		if (de != NULL)
-			rc = walk_entry(w, len, de, e);
-		else if (errno != 0)
-			rc = err_sys(e, errno, "list folder %s", w->name);
-	} while (rc == 0 && de != NULL);
-	w->depth--;
-	closedir(d);
-	return rc;
-}
-
-static int
-walk_all(struct repo *base, const char *prefix, struct walk w, struct err *e)
-{
+	struct repo_dir *r = dir_of(base);
 	struct stat st;
 
-	w.r = dir_of(base);
 	/* A folder that is not there yet has no files; a repository that is not
 	 * there any more is an error, never an empty list. */
-	if (fstat(w.r->fd, &st) < 0)
+	if (fstat(r->fd, &st) < 0)
 		return err_sys(e, errno, "stat");
 	if (st.st_nlink == 0)
 		return err_set(e, -ENOENT, "the repository's folder is gone");
-	snprintf(w.name, sizeof w.name, "%s", prefix);
-	return walk_folder(&w, strlen(w.name), e);
+	return repo_dir_walk(r->fd, how, e);
 }
 
 static int
 dir_list(struct repo *base, const char *prefix, repo_list_fn *fn, void *arg,
     struct err *e)
 {
-	return walk_all(base, prefix, (struct walk){.fn = fn, .arg = arg}, e);
+	return walk(base,
+	    &(struct repo_dir_walk){.prefix = prefix, .fn = fn, .arg = arg}, e);
 }
 
 static int
 dir_list_names(struct repo *base, const char *prefix, repo_list_fn *fn,
     void *arg, struct err *e)
 {
-	return walk_all(base, prefix,
-	    (struct walk){.fn = fn, .arg = arg, .names = true}, e);
+	return walk(base,
+	    &(struct repo_dir_walk){
+		.prefix = prefix, .names = true, .fn = fn, .arg = arg},
+	    e);
 }
 
 static int

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* tsan */
 /* A folder as a repository: files created once, whole, listed, gone. */
 #include "tests/unit/store/scratch.h"
 
@@ -162,6 +163,56 @@ test_list_is_every_file_below(void **state)
 	repo_close(r);
 }
 
+#define FOLDERS 40u
+#define EACH 25u
+
+/* A number from a name "packs/FOLDER/N", counted. */
+static int
+count_number(void *arg, const char *name, uint64_t len, struct err *e)
+{
+	unsigned *seen = arg, folder, n;
+
+	(void)len, (void)e;
+	assert_int_equal(sscanf(name, "packs/%u/%u", &folder, &n), 2);
+	assert_true(folder < FOLDERS && n < EACH);
+	seen[folder * EACH + n]++;
+	return 0;
+}
+
+static int
+fail_at_tenth(void *arg, const char *name, uint64_t len, struct err *e)
+{
+	(void)len;
+	if (++*(int *)arg == 10)
+		return err_set(e, -EPERM, "no more than %s", name);
+	return 0;
+}
+
+/* More folders than threads that read them: each name once. */
+static void
+test_list_of_many_folders(void **state)
+{
+	struct repo *r = open_it(state);
+	unsigned seen[FOLDERS * EACH] = {0};
+	struct err e = ERR_NONE;
+	int calls = 0;
+
+	for (unsigned i = 0; i < FOLDERS * EACH; i++) {
+		char name[64];
+
+		snprintf(name, sizeof name, "packs/%u/%u", i / EACH, i % EACH);
+		OK(repo_put_whole(r, name, span_str("x"), &e));
+	}
+	OK(repo_list_names(r, "packs", count_number, seen, &e));
+	OK(repo_list(r, "packs", count_number, seen, &e));
+	for (unsigned i = 0; i < FOLDERS * EACH; i++)
+		assert_int_equal(seen[i], 2);
+	FAILS(-EPERM, repo_list(r, "packs", fail_at_tenth, &calls, &e));
+	assert_text_has(e.text, "no more than packs/");
+	assert_int_equal(calls, 10);
+	repo_close(r);
+}
+
 static int
 stop_at_first(void *arg, const char *name, uint64_t len, struct err *e)
 {
@@ -300,6 +351,7 @@ main(void)
 	    IN_FOLDER(test_missing_and_short_are_two_answers),
 	    IN_FOLDER(test_names_that_leave_are_refused),
 	    IN_FOLDER(test_list_is_every_file_below),
+	    IN_FOLDER(test_list_of_many_folders),
 	    IN_FOLDER(test_list_ends_when_told),
 	    IN_FOLDER(test_abort_leaves_nothing),
 	    IN_FOLDER(test_removed_is_gone),
