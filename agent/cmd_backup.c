@@ -17,7 +17,9 @@ cmd_probe(struct cmd *c, struct err *e)
 
 	if (j == NULL)
 		return e->code;
-	rc = plan_make(&p, &c->conf, j, e);
+	rc = plan_ask(&p, &c->conf, j, e);
+	if (rc == 0)
+		rc = plan_make(&p, e);
 	if (rc < 0)
 		return rc;
 	if (c->json) {

@@ -240,9 +240,11 @@ prepare(struct run *r, struct err *e)
 	int rc = state_open(&r->state, r->conf, r->job->name, e);
 
 	if (rc == 0)
+		rc = plan_ask(&r->plan, r->conf, r->job, e);
+	if (rc == 0)
 		rc = open_store(r, e);
 	if (rc == 0)
-		rc = plan_make(&r->plan, r->conf, r->job, e);
+		rc = plan_make(&r->plan, e);
 	if (rc == 0)
 		rc = plan_check(&r->plan, e);
 	if (rc == 0 && !r->how->dry_run)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/job/plan.h"
+#include "agent/job/plan_ask.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +19,6 @@
 #include "agent/core/mem.h"
 #include "agent/job/tree_image.h"
 #include "kmod-free/snap/freeze.h"
-
-#define PROBE_TIMEOUT_MS 60000
-#define THAW_TIMEOUT_MS 30000
 
 static void __attribute__((format(printf, 2, 3)))
 refuse(struct plan *p, const char *fmt, ...)
@@ -49,52 +45,6 @@ static bool
 role_is(const struct plan_path *pp, const char *role)
 {
 	return strcmp(pp->role, role) == 0;
-}
-
-/* ---- who runs the hook ------------------------------------------------ */
-
-static int
-find_user(struct plan *p, struct err *e)
-{
-	const struct conf_job *j = p->job;
-	const char *name = j->run_as;
-	struct passwd *pw;
-	struct stat st;
-
-	p->uid = (uid_t)-1;
-	p->gid = (gid_t)-1;
-	if (geteuid() != 0)
-		return 0;
-	if (name == NULL && strcmp(j->engine, "postgresql") == 0)
-		name = "postgres"; /* Debian's; run_as names another */
-	if (name == NULL && strcmp(j->engine, "sqlite") == 0 &&
-	    stat(j->path, &st) == 0) {
-		p->uid = st.st_uid;
-		p->gid = st.st_gid;
-		return 0;
-	}
-	if (name == NULL)
-		return 0;
-	errno = 0;
-	pw = getpwnam(name);
-	if (pw == NULL)
-		return err_set(e, -EINVAL,
-		    "job %s: no user %s on this host (set run_as to the "
-		    "engine's OS user)",
-		    j->name, name);
-	p->uid = pw->pw_uid;
-	p->gid = pw->pw_gid;
-	return 0;
-}
-
-struct hook_how
-plan_hook(const struct plan *p, const char *id)
-{
-	return (struct hook_how){.program = p->program,
-	    .config = p->config,
-	    .uid = p->uid,
-	    .gid = p->gid,
-	    .id = id};
 }
 
 /* ---- paths → volumes --------------------------------------------------- */
@@ -406,45 +356,19 @@ take_probe(struct plan *p, struct err *e)
 }
 
 int
-plan_make(struct plan *p, const struct conf *c, const struct conf_job *j,
-    struct err *e)
+plan_make(struct plan *p, struct err *e)
 {
-	struct hook_how how;
-	struct err ignored = ERR_NONE;
-	int rc;
+	int rc = plan_answer(p, e);
 
-	*p = (struct plan){.job = j, .uid = (uid_t)-1, .gid = (gid_t)-1};
-	/* An earlier agent may have died while it held something. */
-	rc = geteuid() == 0 ? freeze_recover(e) : 0;
-	if (rc < 0)
-		return err_wrap(e, "job %s", j->name);
-	if (rc > 0)
-		log_warn("%d volumes were still frozen by a run that was "
-			 "killed with its guard: they go on now",
-		    rc);
-	if (strcmp(j->engine, "script") == 0)
-		p->program = mem_str(j->hook);
-	else if (hook_find(&p->program, j->engine, c->hooks_dir, e) < 0)
-		return err_wrap(e, "job %s", j->name);
-	p->config = conf_hook_json(j);
-	rc = find_user(p, e);
-	if (rc < 0)
-		return rc;
-	how = plan_hook(p, j->name);
-	/* Of the engine likewise. A thaw that fails because the engine is
-	 * down is said by the probe, better. */
-	hook_thaw(&how, THAW_TIMEOUT_MS, &ignored);
-	rc = hook_probe(&how, PROBE_TIMEOUT_MS, &p->probe, e);
 	if (rc == 0)
 		rc = take_probe(p, e);
-	if (rc < 0)
-		return err_wrap(e, "job %s", j->name);
-	return 0;
+	return rc < 0 ? err_wrap(e, "job %s", p->job->name) : 0;
 }
 
 void
 plan_fini(struct plan *p)
 {
+	plan_hush(p);
 	for (size_t i = 0; i < p->paths; i++)
 		path_fini(&p->path[i]);
 	for (size_t i = 0; i < p->volumes; i++)

@@ -41,7 +41,8 @@ struct plan {
 	json_t *config; /* its NEAP_HOOK_CONFIG */
 	uid_t uid;
 	gid_t gid;
-	json_t *probe; /* what it said */
+	struct asking *asking; /* while the hook is at work; plan_ask.c */
+	json_t *probe;         /* what it said */
 	struct plan_volume *volume;
 	size_t volumes;
 	struct plan_path *path;
@@ -50,9 +51,14 @@ struct plan {
 	size_t refusals;
 };
 
-/* Also runs the hook's thaw first. Refusals are in the plan, not errors. */
-int plan_make(struct plan *p, const struct conf *c, const struct conf_job *j,
+/*
+ * In two steps, so that the caller has the hook's time: plan_ask starts its thaw
+ * and then its probe, beside the caller; plan_make waits for what it says, and
+ * finds volumes and refusals, which are in the plan, not errors.
+ */
+int plan_ask(struct plan *p, const struct conf *c, const struct conf_job *j,
     struct err *e);
+int plan_make(struct plan *p, struct err *e);
 void plan_fini(struct plan *p); /* {0} is fine */
 #define SCOPED_PLAN __attribute__((cleanup(plan_fini)))
 

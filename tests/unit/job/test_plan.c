@@ -4,6 +4,7 @@
  * The hook is a script that prints a file; the snapshot provider "btrfs" is
  * played by the one below, whose volumes are the folders vol1 and vol2.
  */
+/* tsan */
 #include "tests/unit/store/scratch.h"
 
 #include <errno.h>
@@ -191,7 +192,9 @@ try_make(struct fixture *f, const char *snapshot, struct err *e)
 	*f = (struct fixture){0};
 	if (conf_parse(&f->conf, "test.yaml", text, strlen(text), e) < 0)
 		fail_msg("%s", e->text);
-	return plan_make(&f->plan, &f->conf, &f->conf.job[0], e);
+	int rc = plan_ask(&f->plan, &f->conf, &f->conf.job[0], e);
+
+	return rc < 0 ? rc : plan_make(&f->plan, e);
 }
 
 static void
