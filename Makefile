@@ -3,7 +3,7 @@
 #   make deps       install the Debian packages that the build and the tests need
 #   make demo       build, then back up, restore and prove a database under load
 #                   (ENGINE=sqlite, the default, or ENGINE=postgresql)
-#   make check      every test: unit (also under ASan+UBSan), commands, system
+#   make check      every test: unit (under ASan+UBSan, TSan), commands, system
 #   make check-fast unit and command tests only; no root needed
 #   make lint       clang-format, clang-tidy, cppcheck, headers alone, symbols
 #   make bench      neap and its peers on the same data, as ratios
@@ -49,12 +49,13 @@ endif
 
 flags_release := -O2 -g
 flags_debug := -O0 -g3
-flags_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+# -g1: functions and lines, all that a sanitizer prints, in less time to build.
+flags_asan := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
-flags_tsan := -O1 -g -fsanitize=thread
+flags_tsan := -O1 -g1 -fsanitize=thread
 flags_cov := -O0 -g --coverage -Wl,--wrap=_exit,--wrap=__gcov_execve
 # tests/fuzz/run's, with clang
-flags_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+flags_fuzz := -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # libipsec-mb is for x86-64 only, so it is optional; pkg-config does not know it.

@@ -186,6 +186,17 @@ neap_tmp() {
     on_exit rm -rf --one-file-system "$tmp"
 }
 
+# pg_ctl waits for a server's process file, not for the server: for a moment
+# longer it is at home in its data.
+umount_soon() { # DIR
+    local i
+    for i in {1..50}; do
+        umount "$1" && return
+        sleep 0.1
+    done
+    return 1
+}
+
 make_btrfs() { # DIR SIZE
     local img=$1.img dev
     mkdir -p "$1" && truncate -s "$2" "$img" &&
@@ -194,7 +205,7 @@ make_btrfs() { # DIR SIZE
     on_exit rm -f "$img"
     on_exit losetup -d "$dev"
     mount "$dev" "$1" || return 1
-    on_exit umount "$1"
+    on_exit umount_soon "$1"
 }
 
 # ---- a PostgreSQL cluster of our own, never the distribution's ----

@@ -65,7 +65,7 @@ make_ext4() { # DIR SIZE
     dev=$(losetup --find --show "$1.img") || return 1
     on_exit losetup -d "$dev"
     mount "$dev" "$1" || return 1
-    on_exit umount "$1"
+    on_exit umount_soon "$1"
 }
 
 own_mounts() {

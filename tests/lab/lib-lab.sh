@@ -98,7 +98,7 @@ put_fs() { # xfs|ext4 LV DIR [OPTION…]
     esac
     mkdir -p "$dir"
     mount "/dev/lab/$lv" "$dir"
-    on_exit umount "$dir"
+    on_exit umount_soon "$dir"
 }
 
 volumes() { lvs --noheadings -a -o lv_name,lv_attr,lv_size lab 2>/dev/null | sort; }

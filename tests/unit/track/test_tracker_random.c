@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* release */
 /*
  * Both btrfs trackers against the truth: rounds of random file operations on a
  * btrfs of its own, with balance, resize, discard and remount before, between
