@@ -12,7 +12,7 @@
 
 struct serverlog {
 	bool redo_starts, redo_done, redo_not_required, wants_preload;
-	bool accepts; /* said behind all that recovery has to say */
+	bool accepts;           /* said behind all that recovery has to say */
 	int64_t redo_ms;        /* -1: it did not say */
 	char damage[512];       /* the first line of each kind, or "" */
 	char surroundings[512]; /* memory, disk space, rights, settings */
