@@ -148,16 +148,22 @@ is "$(pgrep -f "postgres -D $tmp/good" | wc -l)" 0 \
 # The server's log is written by a process of its own: one that is late is waited
 # for, and makes no failure of a good copy.
 hold_logger() {
-    local pid
-    until pid=$(pgrep -P "$(pgrep -o -f "postgres -D $tmp/late")" -f logger); do :; done
-    kill -STOP "$pid"
+    local pid log=()
+    for _ in {1..1000}; do
+        pid=$(pgrep -P "$(pgrep -o -f "postgres -D $tmp/late")" -f logger) && break
+    done
+    kill -STOP "$pid" || return 1
     sleep 2
+    log=("$tmp"/run/*/log/server.log)
+    grep -q ready "$tmp/late$data/postmaster.pid" && ! grep -q "ready to accept" "${log[0]}"
+    local was_late=$?
     kill -CONT "$pid"
+    return $was_late
 } 2>/dev/null
 hold_logger &
 what="validate: a log that is written late" \
     status 0 hook postgresql validate --clone "$tmp/late" --run "$tmp/run"
-what="validate: it was late" ok wait $!
+what="validate: it was late: the server was ready before its log said so" ok wait $!
 is "$(field '.steps[] | select(.name == "boot") .result')" passed \
     "validate: it was waited for"
 

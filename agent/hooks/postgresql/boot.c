@@ -21,7 +21,6 @@
 
 #define BOOT_MS (60 * 60 * 1000LL)
 #define STOP_MS (30 * 60 * 1000LL)
-#define LOG_MS (5 * 1000LL)
 #define PID_FILE_STATUS_LINE 7 /* LOCK_FILE_LINE_PM_STATUS, from 0 */
 
 /* ---- nothing outlives us ---- */
@@ -150,27 +149,6 @@ ready(const struct boot *b, const struct copy *c)
 	return strncmp(line, "ready", 5) == 0;
 }
 
-/*
- * The log is written by a process of its own, which may be behind: what was said
- * counts when the line is there that is behind all of it. Where that does not
- * come, it is judged by what has come.
- */
-static int
-read_log(struct boot *b, bool ended, struct err *e)
-{
-	int64_t until = clock_mono_ms() + LOG_MS;
-	int rc;
-
-	for (;;) {
-		rc = serverlog_read(&b->said, b->log, e);
-		if (rc < 0 ||
-		    (ended ? b->said.fatal[0] != '\0' : b->said.accepts) ||
-		    clock_mono_ms() >= until)
-			return rc;
-		usleep(10000);
-	}
-}
-
 /* It ended: was it the data or the surroundings? */
 static int
 why_not(struct boot *b, int status, struct err *e)
@@ -178,7 +156,7 @@ why_not(struct boot *b, int status, struct err *e)
 	const char *said = process_complaint(&b->server);
 	struct err ignored = ERR_NONE;
 
-	if (read_log(b, true, &ignored) < 0)
+	if (serverlog_await(&b->said, b->log, true, &ignored) < 0)
 		return err_set(e, -EIO,
 		    "the server did not start (exit status "
 		    "%d): %s",
@@ -214,7 +192,7 @@ wait_ready(struct boot *b, const struct copy *c, int64_t since, struct err *e)
 			    BOOT_MS / 60000);
 	}
 	b->boot_ms = clock_mono_ms() - since;
-	return read_log(b, false, e);
+	return serverlog_await(&b->said, b->log, false, e);
 }
 
 static int

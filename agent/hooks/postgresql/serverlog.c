@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/core/clock.h"
 #include "agent/core/mem.h"
+
+#define LATE_MS 5000
 
 /* Not the data's fault: looked for first. */
 static const char *const surroundings[] = {"No space left on device",
@@ -70,6 +74,8 @@ look_at(struct serverlog *l, const char *line)
 		note_redo_done(l, line);
 	if (strstr(line, "database system is ready to accept") != NULL)
 		l->accepts = true;
+	if (strstr(line, "database system is shut down") != NULL)
+		l->down = true;
 	if (strstr(line, "shared_preload_libraries") != NULL)
 		l->wants_preload = true;
 	/* A LOG line is part of a healthy recovery ("invalid record length")
@@ -107,4 +113,19 @@ serverlog_read(struct serverlog *l, const char *path, struct err *e)
 		err_sys(e, errno, "read the server's log %s", path);
 	fclose(f);
 	return e->code < 0 ? e->code : 0;
+}
+
+int
+serverlog_await(struct serverlog *l, const char *path, bool down, struct err *e)
+{
+	int64_t until = clock_mono_ms() + LATE_MS;
+
+	for (;;) {
+		int rc = serverlog_read(l, path, e);
+
+		if (rc < 0 || (down ? l->down : l->accepts) ||
+		    clock_mono_ms() >= until)
+			return rc;
+		usleep(10000);
+	}
 }

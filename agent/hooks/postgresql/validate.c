@@ -144,18 +144,24 @@ run_queries(struct report *r, const struct boot *b, const struct copy *c,
 }
 
 static void
-check_log(struct report *r, const struct boot *b)
+check_log(struct report *r, const struct boot *b, bool stopped)
 {
 	struct serverlog l;
 	struct err e = ERR_NONE;
+	int rc = stopped ? serverlog_await(&l, b->log, true, &e)
+			 : serverlog_read(&l, b->log, &e);
 
-	if (serverlog_read(&l, b->log, &e) < 0)
+	if (rc < 0)
 		report_error(r, "server log", &e);
 	else if (l.damage[0] != '\0')
 		report_step(r, "server log", REPORT_FAILED, "%s", l.damage);
 	else if (l.surroundings[0] != '\0')
 		report_step(
 		    r, "server log", REPORT_COULD_NOT, "%s", l.surroundings);
+	else if (stopped && !l.down)
+		report_step(r, "server log", REPORT_COULD_NOT,
+		    "the server has stopped, and its log does not say so: "
+		    "some of it may be missing");
 	else
 		report_step(
 		    r, "server log", REPORT_PASSED, "no sign of damage");
@@ -254,7 +260,7 @@ check_copy(struct report *r, const struct serve *s)
 		report_step(r, "stop", REPORT_PASSED, "stopped in order");
 	else
 		report_error(r, "stop", &e);
-	check_log(r, &b);
+	check_log(r, &b, stopped);
 	check_sums(r, &c, stopped, amcheck_ran);
 }
 
