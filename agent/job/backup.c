@@ -24,11 +24,16 @@ open_store(struct run *r, struct err *e)
 	    .key_path = !c->encryption ? NULL
 			: c->host_key  ? c->host_key
 				       : c->recovery_key};
-	int rc = store_open(&r->store, &how, e);
 
-	if (rc == 0)
-		rc = store_index(&r->store, e);
-	if (rc == -EBADMSG && r->store.repo != NULL)
+	return store_open(&r->store, &how, e);
+}
+
+static int
+open_index(struct run *r, struct err *e)
+{
+	int rc = store_index(&r->store, e);
+
+	if (rc == -EBADMSG)
 		err_hint(e, "move a damaged file of index/ out of the "
 			    "repository: the next backup finds its chunks in "
 			    "the packs again");
@@ -240,9 +245,12 @@ prepare(struct run *r, struct err *e)
 	int rc = state_open(&r->state, r->conf, r->job->name, e);
 
 	if (rc == 0)
+		rc = open_store(r, e);
+	/* The index is opened while the hook is at work. */
+	if (rc == 0)
 		rc = plan_ask(&r->plan, r->conf, r->job, e);
 	if (rc == 0)
-		rc = open_store(r, e);
+		rc = open_index(r, e);
 	if (rc == 0)
 		rc = plan_make(&r->plan, e);
 	if (rc == 0)
