@@ -114,6 +114,38 @@ read_folder(struct walk *w, DIR *d, size_t len, struct err *e)
 	return rc;
 }
 
+/* Hand out w->files. Under the lock. */
+static int
+tell(struct walk *w, struct err *e)
+{
+	const struct repo_dir_walk *how = w->crowd->how;
+	const uint8_t *at = w->files.data, *end = at + w->files.len;
+	int rc = 0;
+
+	while (rc == 0 && at < end) {
+		const char *name = (const char *)at + 8;
+
+		rc = how->fn(how->arg, name, bytes_le64(at), e);
+		at += 8 + strlen(name) + 1;
+	}
+	buf_clear(&w->files);
+	return rc;
+}
+
+/* Below the folder that a thread has taken, one at a time: what is kept is of one
+ * folder, and an end is noticed. */
+static int
+tell_so_far(struct walk *w, struct err *e)
+{
+	struct crowd *c = w->crowd;
+	int rc;
+
+	pthread_mutex_lock(&c->lock);
+	rc = c->rc != 0 ? c->rc : tell(w, e);
+	pthread_mutex_unlock(&c->lock);
+	return rc;
+}
+
 /* The folder in w->name, `len` bytes; its files come to be in w->files. */
 static int
 walk_folder(struct walk *w, size_t len, struct err *e)
@@ -139,25 +171,7 @@ walk_folder(struct walk *w, size_t len, struct err *e)
 	rc = read_folder(w, d, len, e);
 	w->depth--;
 	closedir(d);
-	return rc;
-}
-
-/* Hand out w->files. Under the lock. */
-static int
-tell(struct walk *w, struct err *e)
-{
-	const struct repo_dir_walk *how = w->crowd->how;
-	const uint8_t *at = w->files.data, *end = at + w->files.len;
-	int rc = 0;
-
-	while (rc == 0 && at < end) {
-		const char *name = (const char *)at + 8;
-
-		rc = how->fn(how->arg, name, bytes_le64(at), e);
-		at += 8 + strlen(name) + 1;
-	}
-	buf_clear(&w->files);
-	return rc;
+	return rc == 0 && w->depth > 1 ? tell_so_far(w, e) : rc;
 }
 
 /* The next folder into w->name. Under the lock. */
