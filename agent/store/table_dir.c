@@ -6,8 +6,6 @@
 #include "agent/core/mem.h"
 #include "agent/store/table_internal.h"
 
-#define HEAD_LEN 12 /* the two counts */
-
 /* Shortest item: key length, one byte of key, three varints, codec. */
 #define ITEM_MIN 6
 

@@ -372,7 +372,8 @@ class Table:
             need(not self.entries or self.entries[-1][0] < key,
                  '%s: the keys do not ascend', what)
             self.entries.append((key, value))
-        need(len(self.entries) > start and self.entries[start][0] >= least,
+        need(least and len(self.entries) > start and
+             self.entries[start][0] >= least,
              '%s: a key is less than its least', what)
         need(start == 0 or self.entries[start - 1][0] < least,
              '%s: its least key is not above the last', what)
