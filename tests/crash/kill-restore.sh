@@ -94,7 +94,12 @@ sleep 1
 status 0 neap -q backup docs
 b=$(last_backup)
 mkdir "$tmp/checks"
-engines() { pgrep -f "hooks/sqlite validate" | wc -l; }
+engines() {
+    local p
+    for p in $(pgrep -f "hooks/sqlite validate"); do
+        tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -c "NEAP_HOOK_CONFIG.*$tmp"
+    done | grep -vc '^0'
+}
 engines_before=$(engines)
 t=$(now_ms)
 status 0 restore check "$b" --scratch "$tmp/checks"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* release */
 /*
  * Thin pools of random devices and snapshots, whose mappings the test knows:
  * the metadata is written by thin_restore, or by thin_build.h so that nodes are

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* release */
 /*
  * Both btrfs trackers against the truth: rounds of random file operations on a
  * btrfs of its own, with balance, resize, discard and remount before, between
