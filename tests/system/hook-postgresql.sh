@@ -153,7 +153,11 @@ hold_logger() {
         pid=$(pgrep -P "$(pgrep -o -f "postgres -D $tmp/late")" -f logger) && break
     done
     kill -STOP "$pid" || return 1
-    sleep 2
+    for _ in {1..300}; do
+        grep -q ready "$tmp/late$data/postmaster.pid" && break
+        sleep 0.1
+    done
+    sleep 1
     log=("$tmp"/run/*/log/server.log)
     grep -q ready "$tmp/late$data/postmaster.pid" && ! grep -q "ready to accept" "${log[0]}"
     local was_late=$?
