@@ -15,7 +15,6 @@
 
 #include "agent/core/fs.h"
 #include "agent/core/jdoc.h"
-#include "agent/core/log.h"
 #include "agent/core/mem.h"
 #include "agent/job/tree_image.h"
 #include "kmod-free/snap/freeze.h"
