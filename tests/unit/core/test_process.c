@@ -9,6 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -113,10 +117,24 @@ test_environment_is_added_and_wins(void **state)
 	said(&p, "new other kept\n");
 }
 
+/* Until fd has no writer any more; then who this thread is. */
+static void *
+user_of_thread(void *arg)
+{
+	char byte;
+
+	while (read(*(int *)arg, &byte, 1) > 0)
+		;
+	return (void *)(uintptr_t)syscall(SYS_geteuid);
+}
+
 static void
 test_folder_and_user(void **state)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
+	int fds[2];
+	pthread_t thread;
+	void *user;
 	const char *argv[] = {
 	    "/bin/sh", "-c", "pwd; id -u; id -g; id -G", NULL};
 	struct process_how how = {
@@ -129,8 +147,55 @@ test_folder_and_user(void **state)
 		print_message("skip: to change the user needs root\n");
 		skip();
 	}
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(
+	    pthread_create(&thread, NULL, user_of_thread, &fds[0]), 0);
 	assert_int_equal(process_run(&p, &how, LONG_MS, &status, &e), 0);
 	said(&p, "/\n65534\n65533\n65533\n");
+	/* The child became that user, and nobody else. */
+	close(fds[1]);
+	pthread_join(thread, &user);
+	close(fds[0]);
+	assert_null(user);
+	assert_int_equal(geteuid(), 0);
+}
+
+static void
+test_signals_reach_both(void **state)
+{
+	SCOPED_PROCESS struct process p = PROCESS_NONE;
+	sigset_t blocked;
+
+	(void)state;
+	assert_int_equal(run(&p, "grep SigBlk /proc/self/status"), 0);
+	said(&p, "SigBlk:\t0000000000000000\n");
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	for (int sig = 1; sig < NSIG; sig++)
+		assert_int_not_equal(sigismember(&blocked, sig), 1);
+}
+
+/* Behind a fork(), each page that is written is copied: a fault for each. */
+static void
+test_a_start_costs_no_copy_of_our_memory(void **state)
+{
+	enum { PAGES = 2048, PAGE = 4096 };
+	SCOPED_PROCESS struct process p = PROCESS_NONE;
+	struct rusage before, after;
+	char *memory = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	madvise(memory, (size_t)PAGES * PAGE, MADV_NOHUGEPAGE);
+	memset(memory, 1, (size_t)PAGES * PAGE);
+	getrusage(RUSAGE_THREAD, &before);
+	start(&p, "exec sleep 60");
+	memset(memory, 2, (size_t)PAGES * PAGE);
+	getrusage(RUSAGE_THREAD, &after);
+#ifndef __SANITIZE_THREAD__ /* which makes a fork of every vfork */
+	assert_true(after.ru_minflt - before.ru_minflt < PAGES / 2);
+#endif
+	munmap(memory, (size_t)PAGES * PAGE);
 }
 
 /* As the hooks of a source tree below /root are for the engine's user. */
@@ -410,6 +475,8 @@ main(void)
 	    cmocka_unit_test(test_a_program_that_is_not_there),
 	    cmocka_unit_test(test_environment_is_added_and_wins),
 	    cmocka_unit_test(test_folder_and_user),
+	    cmocka_unit_test(test_signals_reach_both),
+	    cmocka_unit_test(test_a_start_costs_no_copy_of_our_memory),
 	    cmocka_unit_test(test_a_program_that_the_user_cannot_reach),
 	    cmocka_unit_test(test_a_folder_that_is_not_there),
 	    cmocka_unit_test(test_lines_one_by_one),
