@@ -58,6 +58,12 @@ flags_cov := -O0 -g --coverage -Wl,--wrap=_exit,--wrap=__gcov_execve
 flags_fuzz := -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all -fno-omit-frame-pointer
 
+# The tests are some hundred programs, and this linker takes a third of the time;
+# it has much to say about what clang makes.
+ifneq ($(and $(filter asan tsan,$(VARIANT)),$(filter gcc%,$(notdir $(CC)))),)
+quick_ld := $(if $(shell command -v ld.gold),-fuse-ld=gold)
+endif
+
 # libipsec-mb is for x86-64 only, so it is optional; pkg-config does not know it.
 mb_try := \#include <intel-ipsec-mb.h>\nint main(void) \
 	{ return imb_get_errno(alloc_mb_mgr(0)) == IMB_AUTH_SHA_256; }\n
@@ -148,7 +154,7 @@ ifeq ($(VARIANT),cov)
 $(B)/libcore.a: $(B)/obj/tests/coverage_exit.o
 endif
 
-link = $(Q)$(CC) $(ours) $(CFLAGS) $(LDFLAGS) -o $@
+link = $(Q)$(CC) $(ours) $(CFLAGS) $(quick_ld) $(LDFLAGS) -o $@
 
 $(B)/neap: $(call obj,$(call src,agent)) $(call lib,job $(uses_job))
 	$(call say,LINK,$@)

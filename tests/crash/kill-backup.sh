@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib-crash.sh"
 own_mounts "$@"
 crash_job
-rounds=${CRASH_ROUNDS:-15}
+rounds=${CRASH_ROUNDS:-10}
 diag "CRASH_SEED=$seed"
 
 keep_manifests
@@ -72,7 +72,7 @@ killed_at "the block map's table about to be put" CRASH_ON="renameat objects
 killed_at "before the old snapshot goes" CRASH_ON="ioctl remove"
 killed_at "after the old snapshot went" CRASH_ON="ioctl remove" CRASH_AFTER=1
 
-killed_at_calls 8
+killed_at_calls 6
 all_right
 is "$?${why:+ $why}" 0 "each backup that is listed is right ($checked)"
 done_testing
