@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * In the instrumented programs (VARIANT=cov): a child or a daemon that ends by
- * _exit writes its counters before, which gcc leaves to exit. And in a sandbox,
+ * _exit writes its counters before, which gcc leaves to exit. They begin anew
+ * then: a child may still be in its parent's memory (vfork), which goes on
+ * counting. And in a sandbox,
  * where there is no way to the counters, gcc's complaints must not come out on
  * standard error: the agent takes that for the hook's.
  */
@@ -11,10 +13,9 @@
 #include <unistd.h>
 
 void __gcov_dump(void);
+void __gcov_reset(void);
 void __real__exit(int status) __attribute__((noreturn));
 void __wrap__exit(int status) __attribute__((noreturn));
-int __real___gcov_execve(
-    const char *path, char *const argv[], char *const envp[]);
 int __wrap___gcov_execve(
     const char *path, char *const argv[], char *const envp[]);
 
@@ -34,18 +35,25 @@ static void __attribute__((constructor)) begin(void)
 		setenv("GCOV_PREFIX", "/tmp", 1);
 }
 
+static void
+write_counters(void)
+{
+	if (!within_reach())
+		return;
+	__gcov_dump();
+	__gcov_reset();
+}
+
 void
 __wrap__exit(int status)
 {
-	if (within_reach())
-		__gcov_dump();
+	write_counters();
 	__real__exit(status);
 }
 
 int
 __wrap___gcov_execve(const char *path, char *const argv[], char *const envp[])
 {
-	if (within_reach())
-		return __real___gcov_execve(path, argv, envp);
+	write_counters();
 	return (int)syscall(SYS_execve, path, argv, envp);
 }

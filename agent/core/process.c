@@ -57,7 +57,8 @@ environment(const char *const *add)
 
 /*
  * By system call: glibc's setuid() has all threads change (nptl(7)), and in a
- * child that shares our memory it would find ours.
+ * child that shares our memory it would find ours. From then on we dump no core
+ * (fs.suid_dumpable), which suits a program with keys.
  */
 static bool
 become(uid_t uid, gid_t gid)
@@ -73,6 +74,8 @@ become(uid_t uid, gid_t gid)
 static void __attribute__((noreturn)) child(const struct process_how *how,
     char **env, int in, int out, int err_fd, int report, pid_t parent)
 {
+	/* What a terminal sends to our group, which this one leaves, is ours. */
+	static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 	sigset_t none;
 	int why;
 
@@ -86,9 +89,10 @@ static void __attribute__((noreturn)) child(const struct process_how *how,
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err_fd, 2) < 0)
 		goto fail;
 	signal(SIGPIPE, how->outlives_us ? SIG_IGN : SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
+	for (unsigned i = 0; i < sizeof ours / sizeof *ours; i++) {
+		signal(ours[i], SIG_IGN); /* also one that waits already */
+		signal(ours[i], SIG_DFL);
+	}
 	if (how->uid != (uid_t)-1 && geteuid() == 0 && how->uid != 0) {
 		if (!become(how->uid, how->gid))
 			goto fail;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,19 @@ loop_run(const char *fmt, ...)
 	vsnprintf(cmd, sizeof cmd, fmt, ap);
 	va_end(ap);
 	return system(cmd);
+}
+
+/* Others may take the loop device that mount has just found free. */
+static inline bool
+loop_btrfs_mount(const char *image, const char *dir, const char *options)
+{
+	for (int try = 0; try < 5; try++) {
+		if (loop_run("mount -o loop,%s %s %s", options, image, dir) ==
+		    0)
+			return true;
+		usleep(200000);
+	}
+	return false;
 }
 
 static inline void
@@ -64,10 +78,8 @@ loop_btrfs_open(
 	snprintf(image, sizeof image, "%s.image", l->dir);
 	fd = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0 && ftruncate(fd, (off_t)mib << 20) == 0 &&
-	    loop_run("mkfs.btrfs -q -f %s %s >/dev/null 2>&1", mkfs, image) ==
-		0 &&
-	    loop_run("mount -o loop,%s %s %s 2>/dev/null", options, image,
-		l->dir) == 0) {
+	    loop_run("mkfs.btrfs -q -f %s %s >/dev/null", mkfs, image) == 0 &&
+	    loop_btrfs_mount(image, l->dir, options)) {
 		unlink(image); /* the loop device holds it */
 		close(fd);
 		return;
