@@ -3,9 +3,9 @@
  * In the instrumented programs (VARIANT=cov): a child or a daemon that ends by
  * _exit writes its counters before, which gcc leaves to exit. They begin anew
  * then: a child may still be in its parent's memory (vfork), which goes on
- * counting. And in a sandbox,
- * where there is no way to the counters, gcc's complaints must not come out on
- * standard error: the agent takes that for the hook's.
+ * counting. And in a sandbox, where there is no way to the counters, gcc's
+ * complaints must not come out on standard error: the agent takes that for the
+ * hook's.
  */
 #include <stdbool.h>
 #include <stdlib.h>
