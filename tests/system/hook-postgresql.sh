@@ -168,7 +168,6 @@ what="validate: a stopped copy passes" \
     status 0 hook postgresql validate --clone "$tmp/good" --run "$tmp/run"
 is "$(field .recovery_ms)" 0 "validate: no recovery was due"
 
-good=$config
 config=$(jq -c '.queries = ["select false"]' <<<"$good")
 what="validate: a false query fails" \
     status 4 hook postgresql validate --clone "$tmp/good" --run "$tmp/run"
