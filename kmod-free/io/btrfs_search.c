@@ -17,6 +17,7 @@ _Static_assert(BTRFS_EXTENT_DATA_KEY == BTRFS_SEARCH_EXTENT, "");
 _Static_assert(sizeof(struct btrfs_ioctl_search_header) == 32, "");
 
 #define BUF_BYTES (512u << 10)
+#define BUF_BYTES_MIN 4096u
 #define BUF_BYTES_MAX (16u << 20) /* the kernel takes no more */
 #define INODE_LEN sizeof(struct btrfs_inode_item)
 #define INLINE_AT offsetof(struct btrfs_file_extent_item, disk_bytenr)
@@ -77,6 +78,7 @@ btrfs_search_inode(const struct btrfs_search_item *item,
 	    .generation =
 		bytes_le64(p + offsetof(struct btrfs_inode_item, generation)),
 	    .size = bytes_le64(p + offsetof(struct btrfs_inode_item, size)),
+	    .nbytes = bytes_le64(p + offsetof(struct btrfs_inode_item, nbytes)),
 	    .mode = bytes_le32(p + offsetof(struct btrfs_inode_item, mode)),
 	};
 	if (out->size > FILE_END_MAX)
@@ -175,13 +177,11 @@ btrfs_search_init_file(struct btrfs_search *s, int fd, size_t buf_bytes,
 }
 
 void
-btrfs_search_init_volume(
-    struct btrfs_search *s, int fd, size_t buf_bytes, uint64_t bytenr)
+btrfs_search_init_inode(struct btrfs_search *s, int fd, uint64_t ino)
 {
-	btrfs_search_init(s, fd, buf_bytes);
-	s->tree = BTRFS_EXTENT_TREE_OBJECTID;
-	s->from = (struct btrfs_search_key){.objectid = bytenr};
-	s->to.objectid = UINT64_MAX;
+	btrfs_search_init(s, fd, BUF_BYTES_MIN);
+	s->from = (struct btrfs_search_key){ino, 0, BTRFS_SEARCH_INODE};
+	s->to = s->from;
 }
 
 void
@@ -225,7 +225,6 @@ ask(struct btrfs_search *s, const struct btrfs_search_key *from, struct err *e)
 			s->args = mem_new(sizeof *a + s->buf_bytes);
 		a = s->args;
 		a->key = (struct btrfs_ioctl_search_key){
-		    .tree_id = s->tree,
 		    .min_objectid = from->objectid,
 		    .max_objectid = s->to.objectid,
 		    .min_type = from->type,

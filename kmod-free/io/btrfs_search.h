@@ -1,7 +1,6 @@
 /*
- * The items of one btrfs subvolume, or of the volume's tree of extents, in key
- * order, by BTRFS_IOC_TREE_SEARCH_V2. Needs CAP_SYS_ADMIN. One thread's.
- * Memory: one buffer.
+ * The items of one btrfs subvolume in key order, by BTRFS_IOC_TREE_SEARCH_V2.
+ * Needs CAP_SYS_ADMIN. One thread's. Memory: one buffer.
  *
  * Source: uapi/linux/btrfs.h and btrfs_tree.h. The header of a found item is
  * in the host's byte order, the item itself is little-endian.
@@ -36,6 +35,7 @@ int btrfs_search_take(
 
 struct btrfs_search_inode {
 	uint64_t generation, size;
+	uint64_t nbytes; /* of its extents, holes aside */
 	uint32_t mode;
 };
 
@@ -68,7 +68,6 @@ struct btrfs_search {
 	struct cursor reply;
 	uint32_t left; /* items in it */
 	struct btrfs_search_key from, to;
-	uint64_t tree;    /* its id; 0: the subvolume of fd */
 	uint64_t since;   /* skip tree blocks of an older generation */
 	uint32_t at_most; /* items in a reply; 0: what fits */
 	struct btrfs_search_key last; /* the newest item given */
@@ -81,9 +80,8 @@ void btrfs_search_init(struct btrfs_search *s, int fd, size_t buf_bytes);
 /* Of the extents of inode `ino` those that begin at `off` or behind it. */
 void btrfs_search_init_file(struct btrfs_search *s, int fd, size_t buf_bytes,
     uint64_t ino, uint64_t off);
-/* Of the extents of the volume those that begin at `bytenr` or behind it. */
-void btrfs_search_init_volume(
-    struct btrfs_search *s, int fd, size_t buf_bytes, uint64_t bytenr);
+/* The inode `ino` alone. */
+void btrfs_search_init_inode(struct btrfs_search *s, int fd, uint64_t ino);
 void btrfs_search_fini(struct btrfs_search *s);
 /* 1 and the next item, 0 behind the last. */
 int btrfs_search_next(

@@ -11,11 +11,13 @@
 /* Linux has no larger file: 2^63 - 1, rounded up to a block. */
 #define FILE_END_MAX (1ull << 63)
 
-/* btrfs-extents is not here: its cost follows the number of extents, not the
- * change; it is the second opinion. Nor is lvm-exceptions: the snapshot that it
- * needs makes each first write to a place several, for as long as it stands. */
+/* btrfs-send is not here: the kernel reads the volume's tree of extents too, and
+ * by one thread; of 20,000 transactions of pgbench in 4.7 GB it takes 270 ms from
+ * warm caches where btrfs-extents takes 60. It is the second opinion. Nor is
+ * lvm-exceptions: the snapshot that it needs makes each first write to a place
+ * several, for as long as it stands. */
 static const struct tracker_ops *const automatic[] = {
-    &tracker_btrfs_send,
+    &tracker_btrfs_extents,
     &tracker_lvm_thin,
     &tracker_scan,
 };

@@ -25,7 +25,6 @@
 #include "agent/core/mem.h"
 #include "agent/core/stop.h"
 #include "kmod-free/track/btrfs_pair.h"
-#include "kmod-free/track/btrfs_warm.h"
 #include "kmod-free/track/send_names.h"
 #include "kmod-free/track/send_stream.h"
 #include "kmod-free/track/tracker_all.h"
@@ -388,7 +387,6 @@ compare(const struct btrfs_pair *p, struct extents *out, struct err *e)
 	struct reading r
 	    __attribute__((cleanup(reading_fini))) = {.pair = p, .out = out};
 	struct sender s = {.fd = p->to, .parent = p->a.id};
-	struct btrfs_warm *warm;
 	int ends[2], rc;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -402,10 +400,8 @@ compare(const struct btrfs_pair *p, struct extents *out, struct err *e)
 		close(ends[1]);
 		return rc;
 	}
-	warm = btrfs_warm_start(p);
 	rc = read_stream(ends[0], &r, e);
 	close(ends[0]);
-	btrfs_warm_end(warm);
 	pthread_join(s.thread, NULL);
 	return judge(rc, &s, e);
 }

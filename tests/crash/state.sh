@@ -64,7 +64,7 @@ keep state1
 first=$(last_backup)
 flip B
 back "tracked"
-is "$(field tracker)" btrfs-send "tracked: it is"
+is "$(field tracker)" btrfs-extents "tracked: it is"
 
 # ---- records ----
 rm "$tmp/repo/backups/$(last_backup)"

@@ -133,7 +133,7 @@ mkdir fresh && cp odd fresh/copy
 printf 'far' | dd of=huge-sparse bs=1 seek=$((900 << 30)) conv=notrunc status=none
 cd /
 status 0 neap --json backup docs
-like "$out" '*"tracker": "btrfs-send"*' "the third is tracked"
+like "$out" '*"tracker": "btrfs-extents"*' "the third is tracked"
 like "$out" '*"wrong_blocks": 0*' "and its cross-check is clean"
 status 0 restore extract docs/latest "$tmp/to/out2"
 compare "$tmp/to/out2" "after changes"

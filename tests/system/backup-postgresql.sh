@@ -53,7 +53,7 @@ pg "insert into note values ('before the second')"
 status 0 neap --json backup bank
 echo "$out" >"$tmp/second.json"
 is "$(member "$tmp/second.json" consistency)" atomic "the second is atomic too"
-is "$(member "$tmp/second.json" tracker)" btrfs-send "and was tracked by btrfs-send"
+is "$(member "$tmp/second.json" tracker)" btrfs-extents "and was tracked by btrfs-extents"
 is "$(member "$tmp/second.json" everything_why)" None "and did not hash everything"
 is "$(member "$tmp/second.json" wrong_blocks)" 0 "the cross-check found nothing wrong"
 what="the second reads less than a third of the database" \

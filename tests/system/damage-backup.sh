@@ -44,7 +44,7 @@ change() { # a little, as a database does
 }
 change
 status 0 neap --json backup docs
-like "$out" '*"tracker": "btrfs-send"*' "the tracker is at work"
+like "$out" '*"tracker": "btrfs-extents"*' "the tracker is at work"
 sums() { (cd "$tmp/repo" && find . -type f -exec sha256sum {} + | sort -k 2); }
 comes_back() { # JOB FOLDER
     rm -rf "$tmp/out"
@@ -67,7 +67,7 @@ comes_back docs "$data"
 what="what was there is not stored twice" ok [ "$(du -sb "$tmp/repo/packs" | cut -f1)" -lt 6500000 ]
 change
 status 0 neap --json backup docs
-like "$out" '*"tracker": "btrfs-send"*"wrong_blocks": 0*' "once: the next is tracked again"
+like "$out" '*"tracker": "btrfs-extents"*"wrong_blocks": 0*' "once: the next is tracked again"
 like "$err" "*$pack*" "but the warning stays while earlier backups need the pack"
 comes_back docs "$data"
 # Its chunk is in the missing pack, by another job's backup.
@@ -91,7 +91,7 @@ mv "$tmp/repo/index" "$tmp/index"
 change
 status 0 neap --json backup docs
 like "$err" "*job docs*packs*index lacked*" "a lost index is found again in the packs, and it is said"
-like "$out" '*"tracker": "btrfs-send"*' "nothing has to be stored anew"
+like "$out" '*"tracker": "btrfs-extents"*' "nothing has to be stored anew"
 comes_back docs "$data"
 comes_back other "$other"
 rm -r "$tmp/index"
@@ -196,5 +196,5 @@ rm -rf "$map"
 status 0 neap -q backup docs
 comes_back docs "$data"
 status 0 neap --json backup docs
-like "$out" '*"tracker": "btrfs-send"*' "in the end it is as it was in the beginning"
+like "$out" '*"tracker": "btrfs-extents"*' "in the end it is as it was in the beginning"
 done_testing

@@ -32,7 +32,7 @@ on_exit umount "$top"
     echo "jobs:"
     for job in drop hole; do
         for sample in 1 0; do
-            echo "  $job$sample: {engine: files, path: $tmp/fs/$job$sample, tracker: btrfs-send, sample: $sample}"
+            echo "  $job$sample: {engine: files, path: $tmp/fs/$job$sample, tracker: btrfs-extents, sample: $sample}"
         done
     done
 } >"$tmp/neap.yaml"
@@ -76,7 +76,7 @@ until_found() { # BACKUPS-AT-MOST
 found_and_right() {
     what="$name: found (backup $n; wrong: $(field wrong_blocks), sampled: $(field sampled_blocks))" \
         ok [ "$(field wrong_blocks)" -gt 0 ]
-    like "$err" "*job $job: ALERT: the tracker btrfs-send did not name * checked blocks that changed (first: $tmp/fs/$job/data, offset *): it is put in quarantine*neap backup $job --trust-tracker*" \
+    like "$err" "*job $job: ALERT: the tracker btrfs-extents did not name * checked blocks that changed (first: $tmp/fs/$job/data, offset *): it is put in quarantine*neap backup $job --trust-tracker*" \
         "$name: the alert names job, tracker, path, offset and what to do"
     at=$(echo "$err" | sed -n 's/.*data, offset \([0-9]*\)).*/\1/p')
     is "$(field everything_why)" "the cross-check found a wrong block" "$name: everything was hashed, and it says why"
@@ -85,14 +85,14 @@ found_and_right() {
 
 in_quarantine() {
     status 1 neap status $job --check
-    like "$out" "*tracker btrfs-send is in quarantine*$tmp/fs/$job/data, offset $at*" "$name: status says so"
+    like "$out" "*tracker btrfs-extents is in quarantine*$tmp/fs/$job/data, offset $at*" "$name: status says so"
     large
     status 0 faulty --json backup $job
     is "$(field everything_why)" "the tracker is in quarantine" "$name: it is not asked again"
     is "$(differs)" "" "$name: and the next backup is right too"
     small 200
     status 0 neap --json backup $job --trust-tracker
-    is "$(field tracker),$(field everything_why),$(field wrong_blocks)" "btrfs-send,None,0" \
+    is "$(field tracker),$(field everything_why),$(field wrong_blocks)" "btrfs-extents,None,0" \
         "$name: lifted, with a tracker that is well: tracked and clean"
     is "$(differs)" "" "$name: and right"
 }

@@ -2,7 +2,7 @@
 /*
  * A tracker that lies, for tests/system/tracker-fault.sh. Linked in the place
  * of kmod-free/track/tracker_all.c it makes the program neap-faulty, which is
- * neap but for the one thing: "btrfs-send" answers as the environment's
+ * neap but for the one thing: "btrfs-extents" answers as the environment's
  * NEAP_FAULT says.
  *
  *	drop   without the largest of its ranges
@@ -93,7 +93,7 @@ drop_holes(const struct tracker_pair *p, struct extents *x, struct err *e)
 static int
 faulty_probe(struct snap_volume *v, struct err *e)
 {
-	return tracker_btrfs_send.probe(v, e);
+	return tracker_btrfs_extents.probe(v, e);
 }
 
 static int
@@ -101,7 +101,7 @@ faulty_changed(
     const struct tracker_pair *p, struct tracker_answer *out, struct err *e)
 {
 	const char *fault = getenv("NEAP_FAULT");
-	int rc = tracker_btrfs_send.changed(p, out, e);
+	int rc = tracker_btrfs_extents.changed(p, out, e);
 
 	if (rc < 0 || fault == NULL)
 		return rc;
@@ -114,10 +114,10 @@ faulty_changed(
 }
 
 static const struct tracker_ops tracker_faulty = {
-    .name = "btrfs-send",
+    .name = "btrfs-extents",
     .summary = "lies",
     .compares = true,
-    .second = "btrfs-extents",
+    .second = "btrfs-send",
     .probe = faulty_probe,
     .changed = faulty_changed,
 };
@@ -125,6 +125,6 @@ static const struct tracker_ops tracker_faulty = {
 const struct tracker_ops *const tracker_all[] = {
     &tracker_scan,
     &tracker_faulty,
-    &tracker_btrfs_extents,
+    &tracker_btrfs_send,
     NULL,
 };
