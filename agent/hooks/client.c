@@ -28,6 +28,7 @@ struct hook_session {
 	struct hook_how how; /* a copy of its own, for thaw */
 	struct process p;
 	int64_t answered_ms, hold_ms;
+	bool stays;    /* it has not been told to quiesce */
 	bool unproven; /* it gave up with 62: there is no process */
 };
 
@@ -278,12 +279,27 @@ check_probe(const json_t *doc, struct err *e)
 	return 0;
 }
 
+static int
+probe_answer(
+    json_t **doc, struct span text, const struct hook_how *how, struct err *e)
+{
+	SCOPED_JSON json_t *j = NULL;
+
+	if (answer(&j, text, how, "probe", e) < 0)
+		return e->code;
+	if (check_probe(j, e) < 0) {
+		e->code = -EIO;
+		return err_wrap(e, "hook %s probe: its answer", how->program);
+	}
+	*doc = TAKE(j);
+	return 0;
+}
+
 int
 hook_probe(
     const struct hook_how *how, int64_t timeout_ms, json_t **doc, struct err *e)
 {
 	SCOPED_PROCESS struct process p = PROCESS_NONE;
-	SCOPED_JSON json_t *j = NULL;
 	const char *args[] = {"probe", NULL};
 	int status, rc;
 
@@ -292,15 +308,7 @@ hook_probe(
 		return rc;
 	if (status != HOOK_OK)
 		return exit_error(&p, how, "probe", status, e);
-	rc = answer(&j, buf_span(&p.stdout_text), how, "probe", e);
-	if (rc < 0)
-		return rc;
-	if (check_probe(j, e) < 0) {
-		e->code = -EIO;
-		return err_wrap(e, "hook %s probe: its answer", how->program);
-	}
-	*doc = TAKE(j);
-	return 0;
+	return probe_answer(doc, buf_span(&p.stdout_text), how, e);
 }
 
 int
@@ -400,16 +408,29 @@ gave_up(struct hook_session *s, json_t **doc, struct err *e)
 }
 
 static int
+start_session(struct hook_session *s, const char *verb, struct err *e)
+{
+	SCOPED_FREE char *hold = mem_printf("%lld", (long long)s->hold_ms);
+	const char *args[] = {
+	    verb, "--id", s->how.id, "--deadline-ms", hold, NULL};
+
+	/* It lets go, and ends, when we die and its input with us. */
+	return start(&s->p, &s->how, args, false, e);
+}
+
+static int
 attempt(
     struct hook_session *s, int64_t deadline_ms, json_t **doc, struct err *e)
 {
-	SCOPED_FREE char *hold = mem_printf("%lld", (long long)s->hold_ms);
 	SCOPED_FREE char *line = NULL;
 	SCOPED_JSON json_t *j = NULL;
-	const char *args[] = {
-	    "quiesce", "--id", s->how.id, "--deadline-ms", hold, NULL};
-	int rc = start(&s->p, &s->how, args, false, e);
+	int rc = s->stays ? process_write(&s->p, "QUIESCE\n", 8, e)
+			  : start_session(s, "quiesce", e);
 
+	/* Of one that is gone its exit status tells. */
+	if (s->stays && rc == -EPIPE)
+		rc = err_clear(e);
+	s->stays = false;
 	if (rc < 0)
 		return rc;
 	rc = line_or_stop(&s->p, deadline_ms, &line, e);
@@ -431,13 +452,79 @@ attempt(
 	return 0;
 }
 
+void
+hook_leave(struct hook_session *s)
+{
+	struct err ignored = ERR_NONE;
+	int status;
+
+	if (s == NULL)
+		return;
+	assert(s->stays);
+	process_close_stdin(&s->p);
+	process_wait(&s->p, clock_mono_ms() + EXIT_MS, &status, &ignored);
+	session_free(s); /* which ends one that does not go */
+}
+
+/* Its first line. -EPIPE: it ended, or is not one of those that stay. */
+static int
+stay(struct hook_session *s, int64_t timeout_ms, json_t **doc, struct err *e)
+{
+	SCOPED_FREE char *line = NULL;
+	int rc = start_session(s, "stay", e);
+
+	s->stays = true;
+	if (rc == 0)
+		rc =
+		    line_or_stop(&s->p, clock_mono_ms() + timeout_ms, &line, e);
+	if (rc == -EPIPE)
+		return rc;
+	if (rc == 0)
+		return probe_answer(doc, span_str(line), &s->how, e);
+	process_end(&s->p, GRACE_MS);
+	if (rc == -ETIMEDOUT)
+		err_set(e, rc,
+		    "hook %s stay: no answer after %lld ms, ended; it said: %s",
+		    s->how.program, (long long)timeout_ms,
+		    process_complaint(&s->p));
+	return rc == -ETIMEDOUT ? rc
+				: err_wrap(e, "hook %s stay", s->how.program);
+}
+
 int
-hook_quiesce(struct hook_session **out, const struct hook_how *how,
+hook_stay(struct hook_session **out, const struct hook_how *how,
+    int64_t timeout_ms, int64_t hold_ms, json_t **doc, struct err *e)
+{
+	struct hook_session *s = session_new(how, hold_ms);
+	struct err ignored = ERR_NONE;
+	int rc = stay(s, timeout_ms, doc, e);
+
+	if (rc == 0) {
+		*out = s;
+		return 0;
+	}
+	session_free(s);
+	if (rc != -EPIPE)
+		return rc;
+	err_clear(e);
+	hook_thaw(how, THAW_MS, &ignored);
+	return hook_probe(how, timeout_ms, doc, e);
+}
+
+int
+hook_quiesce(struct hook_session **session, const struct hook_how *how,
     int64_t acquire_ms, int64_t hold_ms, json_t **doc, struct err *e)
 {
 	int64_t deadline = clock_mono_ms() + acquire_ms;
-	struct hook_session *s = session_new(how, hold_ms);
+	struct hook_session *s = TAKE(*session);
 	int tries = 0, rc;
+
+	if (s == NULL) {
+		s = session_new(how, hold_ms);
+	} else {
+		free((char *)s->how.id);
+		s->how.id = mem_str(how->id);
+	}
 
 	for (;;) {
 		rc = attempt(s, deadline, doc, e);
@@ -449,7 +536,7 @@ hook_quiesce(struct hook_session **out, const struct hook_how *how,
 		usleep(BUSY_PAUSE_MS * 1000); /* a signal ends it */
 	}
 	if (rc == 0) {
-		*out = s;
+		*session = s;
 		return 0;
 	}
 	if (rc == -EBUSY)

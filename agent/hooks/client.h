@@ -36,12 +36,22 @@ int hook_probe(const struct hook_how *how, int64_t timeout_ms, json_t **doc,
 
 struct hook_session;
 /*
- * HOOK quiesce: tries until `acquire_ms` is over while it answers 75 (busy).
- * Exit 62 → success with level "unproven" in the document. Gives the session
- * and the {"state":"quiesced"} document. On every failure thaw has been run.
- * The hook releases by itself `hold_ms` after it answered.
+ * HOOK stay: as thaw and hook_probe, in one process that then waits for
+ * hook_quiesce. A hook that does not stay (*out is NULL) has been asked by the
+ * single verbs, and so is one that fails, for what it says then.
  */
-int hook_quiesce(struct hook_session **out, const struct hook_how *how,
+int hook_stay(struct hook_session **out, const struct hook_how *how,
+    int64_t timeout_ms, int64_t hold_ms, json_t **doc, struct err *e);
+/* It need not wait any more; frees. NULL is fine. */
+void hook_leave(struct hook_session *s);
+/*
+ * HOOK quiesce, or that word to a hook that stays (*session; else NULL there):
+ * tries until `acquire_ms` is over while it answers 75 (busy). Exit 62 → success
+ * with level "unproven" in the document. Gives the session and the
+ * {"state":"quiesced"} document. On every failure thaw has been run, and
+ * *session is NULL. The hook releases by itself `hold_ms` after it answered.
+ */
+int hook_quiesce(struct hook_session **session, const struct hook_how *how,
     int64_t acquire_ms, int64_t hold_ms, json_t **doc, struct err *e);
 /*
  * Release and end the session (frees it). The {"state":"released"} document

@@ -190,8 +190,80 @@ verb_of(const struct serve *s, const struct serve_ops *ops, struct err *e)
 		return verbs[i].verb;
 	}
 	err_set(e, -EINVAL,
-	    "%s: not a verb (probe, quiesce, thaw, validate, dump)", s->verb);
+	    "%s: not a verb (probe, quiesce, stay, thaw, validate, dump)",
+	    s->verb);
 	return NULL;
+}
+
+/* ---- what the agent says ---- */
+
+/* What came on standard input and was not a whole line yet. */
+static struct {
+	char buf[64];
+	size_t len;
+} input;
+
+/* A whole line `word` in what has come; drops the lines before it. */
+static bool
+has_line(const char *word)
+{
+	char *nl;
+
+	while ((nl = memchr(input.buf, '\n', input.len)) != NULL) {
+		size_t n = (size_t)(nl - input.buf);
+		bool yes = n == strlen(word) && memcmp(input.buf, word, n) == 0;
+
+		memmove(input.buf, nl + 1, input.len - n - 1);
+		input.len -= n + 1;
+		if (yes)
+			return true;
+	}
+	return false;
+}
+
+static enum serve_end
+wait_for(const char *word, int64_t until_ms)
+{
+	while (!has_line(word)) {
+		struct pollfd in = {STDIN_FILENO, POLLIN, 0};
+		int64_t left = until_ms - clock_mono_ms();
+		ssize_t n;
+
+		if (left <= 0)
+			return SERVE_DEADLINE;
+		if (poll(&in, 1, left > INT_MAX ? INT_MAX : (int)left) <= 0)
+			continue;
+		if (input.len == sizeof input.buf)
+			input.len = 0; /* no line of the contract is so long */
+		n = read(STDIN_FILENO, input.buf + input.len,
+		    sizeof input.buf - input.len);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0)
+			return SERVE_AGENT_GONE;
+		input.len += (size_t)n;
+	}
+	return SERVE_RELEASED;
+}
+
+/* ---- the verbs ---- */
+
+/* Between the two nothing is held. */
+static int
+stay(struct serve *s, const struct serve_ops *ops, struct err *e)
+{
+	static void *kept; /* reachable to the end */
+	struct err ignored = ERR_NONE;
+	int rc;
+
+	kept = NULL;
+	if (ops->thaw != NULL)
+		ops->thaw(s, &ignored);
+	s->kept = &kept;
+	rc = ops->probe(s, e);
+	if (rc < 0 || wait_for("QUIESCE", INT64_MAX) != SERVE_RELEASED)
+		return rc;
+	return ops->quiesce(s, e);
 }
 
 static int
@@ -210,7 +282,8 @@ serve(struct serve *s, int argc, char **argv, const struct serve_ops *ops,
 
 	if (argc < 2)
 		return err_set(e, -EINVAL,
-		    "usage: %s probe|quiesce|thaw|validate|dump [OPTION...], "
+		    "usage: %s probe|quiesce|stay|thaw|validate|dump "
+		    "[OPTION...], "
 		    "see neap-hook(7)",
 		    argv[0]);
 	s->verb = argv[1];
@@ -223,6 +296,8 @@ serve(struct serve *s, int argc, char **argv, const struct serve_ops *ops,
 		return e->code;
 	else if (strcmp(s->verb, "thaw") == 0)
 		verb = ops->thaw;
+	else if (strcmp(s->verb, "stay") == 0)
+		return stay(s, ops, e);
 	else
 		verb = verb_of(s, ops, e);
 	return verb == NULL ? e->code : verb(s, e);
@@ -233,7 +308,10 @@ serve_main(int argc, char **argv, const struct serve_ops *ops)
 {
 	struct serve s = {.id = "-", .deadline_ms = HOLD_DEFAULT_MS};
 	struct err e = ERR_NONE;
-	int rc = serve(&s, argc, argv, ops, &e);
+	int rc;
+
+	input.len = 0;
+	rc = serve(&s, argc, argv, ops, &e);
 
 	if (rc < 0) {
 		/* The agent quotes the last line: keep it one. */
@@ -258,52 +336,6 @@ serve_print(const json_t *doc, struct err *e)
 
 /* ---- the hold ---- */
 
-/* A whole line "RELEASE" in what has come; drops the lines before it. */
-static bool
-has_release(char *buf, size_t *len)
-{
-	char *nl;
-
-	while ((nl = memchr(buf, '\n', *len)) != NULL) {
-		size_t n = (size_t)(nl - buf);
-		bool yes = n == 7 && memcmp(buf, "RELEASE", 7) == 0;
-
-		memmove(buf, nl + 1, *len - n - 1);
-		*len -= n + 1;
-		if (yes)
-			return true;
-	}
-	return false;
-}
-
-static enum serve_end
-wait_for_end(int64_t until_ms)
-{
-	char buf[64];
-	size_t len = 0;
-
-	for (;;) {
-		struct pollfd in = {STDIN_FILENO, POLLIN, 0};
-		int64_t left = until_ms - clock_mono_ms();
-		ssize_t n;
-
-		if (left <= 0)
-			return SERVE_DEADLINE;
-		if (poll(&in, 1, left > INT_MAX ? INT_MAX : (int)left) <= 0)
-			continue;
-		if (len == sizeof buf)
-			len = 0; /* no line of the contract is that long */
-		n = read(STDIN_FILENO, buf + len, sizeof buf - len);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n <= 0)
-			return SERVE_AGENT_GONE;
-		len += (size_t)n;
-		if (has_release(buf, &len))
-			return SERVE_RELEASED;
-	}
-}
-
 int
 serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
     json_t *position, json_t *notes, struct err *e)
@@ -318,7 +350,7 @@ serve_hold(struct serve_hold *h, const struct serve *s, const char *level,
 	h->since_ms = clock_mono_ms();
 	if (serve_print(doc, e) < 0)
 		return e->code;
-	h->end = wait_for_end(h->since_ms + s->deadline_ms);
+	h->end = wait_for("RELEASE", h->since_ms + s->deadline_ms);
 	h->until_ms = clock_mono_ms();
 	return 0;
 }

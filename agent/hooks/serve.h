@@ -1,7 +1,7 @@
 /*
  * The hook's side of the contract (neap-hook(7)), shared by the built-in
- * hooks: the command line, the settings, the hold, the exit status. A hook is
- * then a table of verbs. One thread; errors come out as one line on stderr.
+ * hooks: the command line, the settings, staying, the hold, the exit status. A
+ * hook is then a table of verbs. One thread; errors come out as one line on stderr.
  */
 #ifndef NEAP_HOOKS_SERVE_H
 #define NEAP_HOOKS_SERVE_H
@@ -22,6 +22,7 @@ struct serve {
 	const char *database; /* or NULL */
 	int64_t deadline_ms;  /* how long a hold may last */
 	json_t *config;       /* an object */
+	void **kept; /* not NULL: what probe puts there is quiesce's to take */
 };
 
 /*

@@ -246,21 +246,21 @@ prepare(struct run *r, struct err *e)
 
 	if (rc == 0)
 		rc = open_store(r, e);
-	/* The index is opened while the hook is at work. */
+	/* The hook is at work meanwhile, until its answer is asked for. */
 	if (rc == 0)
 		rc = plan_ask(&r->plan, r->conf, r->job, e);
 	if (rc == 0)
 		rc = open_index(r, e);
-	if (rc == 0)
-		rc = plan_make(&r->plan, e);
-	if (rc == 0)
-		rc = plan_check(&r->plan, e);
 	if (rc == 0 && !r->how->dry_run)
 		rc = look_at_packs(r, e);
 	if (rc == 0)
 		rc = open_blockmap(r, e);
 	if (rc == 0)
 		rc = first_object(r, e);
+	if (rc == 0)
+		rc = plan_make(&r->plan, e);
+	if (rc == 0)
+		rc = plan_check(&r->plan, e);
 	if (rc < 0)
 		return rc;
 	if (r->how->trust_tracker && r->state.quarantine != NULL) {

@@ -134,7 +134,7 @@ hold_and_snapshot(struct run *r, struct freeze *f, struct err *e)
 {
 	SCOPED_FREE char *id = mem_printf("%s-%s", r->job->name, r->time);
 	struct hook_how how = plan_hook(&r->plan, id);
-	struct hook_session *s = NULL;
+	struct hook_session *s = TAKE(r->plan.session);
 	int64_t from;
 	int rc = hook_quiesce(
 	    &s, &how, ACQUIRE_MS, r->job->hold_ms, &r->quiesced, e);

@@ -368,6 +368,7 @@ void
 plan_fini(struct plan *p)
 {
 	plan_hush(p);
+	hook_leave(p->session);
 	for (size_t i = 0; i < p->paths; i++)
 		path_fini(&p->path[i]);
 	for (size_t i = 0; i < p->volumes; i++)

@@ -43,6 +43,7 @@ struct plan {
 	gid_t gid;
 	struct asking *asking; /* while the hook is at work; plan_ask.c */
 	json_t *probe;         /* what it said */
+	struct hook_session *session; /* where it stays for the quiesce */
 	struct plan_volume *volume;
 	size_t volumes;
 	struct plan_path *path;

@@ -2,7 +2,8 @@
 /*
  * Asking the hook: which program, as whom, with what settings; its thaw, then
  * its probe. A hook is started in some 30 ms, most of them for its libraries:
- * the agent opens the store meanwhile.
+ * the agent opens the store meanwhile, and a built-in hook stays for the
+ * quiesce. Of users' programs few will know how to.
  */
 #include "agent/job/plan_ask.h"
 
@@ -25,6 +26,9 @@
 struct asking {
 	pthread_t thread;
 	struct hook_how how;
+	bool stays;
+	int64_t hold_ms;
+	struct hook_session *session;
 	json_t *probe;
 	struct err e;
 };
@@ -79,6 +83,11 @@ ask(void *arg)
 	struct asking *a = arg;
 	struct err ignored = ERR_NONE;
 
+	if (a->stays) {
+		hook_stay(&a->session, &a->how, PROBE_TIMEOUT_MS, a->hold_ms,
+		    &a->probe, &a->e);
+		return NULL;
+	}
 	/* An earlier agent may have died while it held the engine. A thaw that
 	 * fails because that is down is said by the probe, better. */
 	hook_thaw(&a->how, THAW_TIMEOUT_MS, &ignored);
@@ -93,6 +102,8 @@ start(struct plan *p, struct err *e)
 	int errnum;
 
 	a->how = plan_hook(p, p->job->name);
+	a->stays = strcmp(p->job->engine, "script") != 0;
+	a->hold_ms = p->job->hold_ms;
 	a->e = (struct err)ERR_NONE;
 	errnum = pthread_create(&a->thread, NULL, ask, a);
 	if (errnum != 0) {
@@ -135,6 +146,7 @@ plan_answer(struct plan *p, struct err *e)
 
 	pthread_join(a->thread, NULL);
 	p->probe = a->probe;
+	p->session = a->session;
 	rc = a->e.code < 0 ? err_copy(e, &a->e) : 0;
 	free(TAKE(p->asking));
 	return rc;

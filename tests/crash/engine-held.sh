@@ -38,7 +38,7 @@ hold() { # JOB
         [ ! -e "$tmp/reached" ] || break
         sleep 0.05
     done
-    hook_pid=$(pgrep -P "$agent" -f "hooks/.* quiesce")
+    hook_pid=$(pgrep -P "$agent" -f "hooks/.* stay")
 }
 
 each() { # JOB PATH: for one engine

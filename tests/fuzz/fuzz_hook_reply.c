@@ -118,7 +118,7 @@ static void
 hold(const struct hook_how *how)
 {
 	SCOPED_JSON json_t *quiesced = NULL, *released = NULL;
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	struct err e = ERR_NONE;
 	int rc;
 

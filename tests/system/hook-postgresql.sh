@@ -108,6 +108,32 @@ out=$line
 is "$(field .still_held)" false "a killed session is not held"
 wait "$q_pid"
 
+# ---- stay ----
+# The probe's session goes on; one that the server ended meanwhile is opened anew.
+the_session="SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE application_name = 'neap'"
+for fate in kept ended; do
+    coproc Q { pghook stay --id t-5 --deadline-ms 60000; }
+    q_pid=$Q_PID
+    read -r -t 30 line <&"${Q[0]}"
+    out=$line
+    is "$(field .engine)" postgresql "stay, the session $fate: it describes"
+    session=$(pg "$the_session")
+    [ "$fate" = kept ] || pg "SELECT pg_terminate_backend($session)" >/dev/null
+    echo QUIESCE >&"${Q[1]}"
+    read -r -t 30 line <&"${Q[0]}"
+    out=$line
+    is "$(field '"\(.state) \(.level)"')" "quiesced atomic" "stay, the session $fate: quiesced"
+    same_session=ended
+    [ "$(pg "$the_session")" != "$session" ] || same_session=kept
+    is "$same_session" "$fate" "stay, the session $fate: it is"
+    echo RELEASE >&"${Q[1]}"
+    read -r -t 30 line <&"${Q[0]}"
+    out=$line
+    is "$(field '"\(.state) \(.still_held)"')" "released true" "stay, the session $fate: released"
+    wait "$q_pid"
+    is "$?" 0 "stay, the session $fate: ends with 0"
+done
+
 # ---- copies: of a crash, and of the running tablespace beside it ----
 # With log to replay that takes longer than to find a process of the server.
 pg "CHECKPOINT" "UPDATE t SET pad = 'new' WHERE id % 7 = 0" "INSERT INTO s VALUES (44)" \

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "agent/core/jdoc.h"
+#include "agent/core/mem.h"
 #include "agent/hooks/postgresql/position.h"
 #include "agent/hooks/postgresql/wal_needed.h"
 
@@ -46,6 +47,21 @@ look_at_log(
 	wal_needed_fini(n);
 }
 
+/* The session of the probe goes on, if the server has not ended it meanwhile. */
+static int
+connect_again(PGconn **c, const struct serve *s, struct err *e)
+{
+	struct err ignored = ERR_NONE;
+
+	if (s->kept == NULL || *s->kept == NULL)
+		return conn_open(c, s, e);
+	*c = TAKE(*s->kept);
+	if (conn_do(*c, "RESET default_transaction_read_only", &ignored) == 0)
+		return 0;
+	PQfinish(TAKE(*c));
+	return conn_open(c, s, e);
+}
+
 /*
  * Atomic: everything is in one snapshot, crash recovery does the rest, and
  * nothing is locked. The two positions bracket the instant.
@@ -63,7 +79,7 @@ hold_quiesce(const struct serve *s, struct err *e)
 	const char *gone = NULL;
 	int pid;
 
-	if (conn_open(&c, s, e) < 0)
+	if (connect_again(&c, s, e) < 0)
 		return e->code;
 	if (conn_do(c, "SET statement_timeout = 120000", e) < 0 ||
 	    checkpoint(c, notes, e) < 0 ||

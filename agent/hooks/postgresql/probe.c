@@ -288,5 +288,7 @@ probe_server(const struct serve *s, struct err *e)
 	}
 	json_decref(f.doc);
 	free(f.data);
+	if (rc == 0 && s->kept != NULL)
+		*s->kept = TAKE(c);
 	return rc;
 }

@@ -131,7 +131,7 @@ static int
 use(struct fixture *f, int64_t acquire_ms, json_t **quiesced, json_t **released,
     struct err *e)
 {
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	int rc = hook_quiesce(&s, &f->how, acquire_ms, LONG_MS, quiesced, e);
 
 	return rc < 0 ? rc : hook_release(s, released, e);
@@ -343,7 +343,7 @@ test_held_longer_than_allowed(void **state)
 	struct fixture *f = *state;
 	SCOPED_JSON json_t *q = NULL;
 	SCOPED_JSON json_t *r = NULL;
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	struct err e = ERR_NONE;
 
 	/* It claims the best, but our own clock knows better. */
@@ -394,7 +394,7 @@ test_abandon_releases_and_thaws(void **state)
 {
 	struct fixture *f = *state;
 	SCOPED_JSON json_t *q = NULL;
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	struct err e = ERR_NONE;
 
 	write_hook(f, "echo $Q; read line || echo end >>$M");
@@ -416,7 +416,7 @@ test_death_of_the_agent_releases(void **state)
 	agent = fork();
 	assert_true(agent >= 0);
 	if (agent == 0) {
-		struct hook_session *s;
+		struct hook_session *s = NULL;
 		json_t *q;
 		struct err e = ERR_NONE;
 
@@ -443,7 +443,7 @@ test_failing_thaw_is_told(void **state)
 {
 	struct fixture *f = *state;
 	SCOPED_JSON json_t *q = NULL;
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	struct err e = ERR_NONE;
 	FILE *out = fopen(f->script, "we");
 
@@ -501,6 +501,151 @@ test_probe(void **state)
 	expect_probe(*state, "echo '[]'", -EIO, "not a JSON object");
 	expect_probe(*state, "exit 0", -EIO, "not JSON");
 	expect_probe(*state, "echo no server >&2; exit 1", -EIO, "no server");
+}
+
+/* ---- staying ---- */
+
+#define P "{\"engine\":\"x\",\"paths\":[{\"path\":\"/d\",\"role\":\"data\"}]}"
+
+static int
+stay(struct fixture *f, const char *body, int64_t timeout_ms,
+    struct hook_session **s, struct err *e)
+{
+	SCOPED_JSON json_t *doc = NULL;
+	int rc;
+
+	write_hook(f, body);
+	*s = NULL;
+	rc = hook_stay(s, &f->how, timeout_ms, LONG_MS, &doc, e);
+	assert_int_equal(doc != NULL, rc == 0);
+	if (rc == 0)
+		assert_string_equal(jdoc_str(doc, "engine", ""), "x");
+	return rc;
+}
+
+static int
+quiesce_and_release(struct fixture *f, struct hook_session **s, struct err *e)
+{
+	SCOPED_JSON json_t *q = NULL, *r = NULL;
+	int rc = hook_quiesce(s, &f->how, LONG_MS, LONG_MS, &q, e);
+
+	return rc == 0 ? hook_release(*s, &r, e) : rc;
+}
+
+/* One process from the probe to the release. */
+static void
+test_stays_for_the_quiesce(void **state)
+{
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	assert_int_equal(stay(f,
+			     "echo $1 >>$M; echo '" P "'; read w; echo $w >>$M;"
+			     "echo $Q; read w; echo $w >>$M; echo $R",
+			     LONG_MS, &s, &e),
+	    0);
+	assert_non_null(s);
+	assert_int_equal(quiesce_and_release(f, &s, &e), 0);
+	assert_marked(f, "stay\nQUIESCE\nRELEASE\n", true);
+	assert_marked(f, "quiesce", false);
+	assert_marked(f, "thaw", false);
+}
+
+static void
+test_leaves_unasked(void **state)
+{
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	assert_int_equal(
+	    stay(f, "echo '" P "'; read w || echo left >>$M", LONG_MS, &s, &e),
+	    0);
+	hook_leave(s);
+	assert_marked(f, "left", true);
+	hook_leave(NULL);
+}
+
+/* Scripts of old know the single verbs only, and say so in many ways. */
+static void
+test_one_that_does_not_stay(void **state)
+{
+	static const char *const ways[] = {"exit 69", "exit 1", "exit 0"};
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	for (size_t i = 0; i < MEM_COUNT(ways); i++) {
+		SCOPED_FREE char *body =
+		    mem_printf("[ $1 != stay ] || %s\n"
+			       "[ $1 != probe ] || { echo '" P "'; exit; }\n"
+			       "echo $Q; read w; echo $R",
+			ways[i]);
+
+		assert_int_equal(stay(f, body, LONG_MS, &s, &e), 0);
+		assert_null(s);
+		assert_marked(f, "thaw orders-1", true);
+		assert_int_equal(quiesce_and_release(f, &s, &e), 0);
+		unlink(f->marks);
+	}
+	assert_int_equal(
+	    stay(f, "echo $1: no server >&2; exit 1", LONG_MS, &s, &e), -EIO);
+	assert_non_null(strstr(e.text, "probe: no server"));
+	assert_int_equal(
+	    stay(f, "echo $1: no >&2; exit 63", LONG_MS, &s, &e), -EPERM);
+}
+
+static void
+test_silent_while_it_should_stay(void **state)
+{
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	assert_int_equal(
+	    stay(f, "echo $$ >>$M; echo hm >&2; exec sleep 100", 1000, &s, &e),
+	    -ETIMEDOUT);
+	assert_non_null(strstr(e.text, "it said: hm"));
+	assert_int_equal(kill(marked_pid(f), 0), -1);
+	assert_int_equal(
+	    stay(f, "echo nonsense; read w", LONG_MS, &s, &e), -EIO);
+	assert_non_null(strstr(e.text, "not JSON"));
+}
+
+/* Busy after all: it is started again, by the single verb. */
+static void
+test_stayed_and_is_busy(void **state)
+{
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	assert_int_equal(
+	    stay(f,
+		"echo $1 $3 >>$M\n"
+		"[ $1 != stay ] || { echo '" P "'; read w; exit 75; }\n"
+		"echo $Q; read w; echo $R",
+		LONG_MS, &s, &e),
+	    0);
+	f->how.id = "orders-2";
+	assert_int_equal(quiesce_and_release(f, &s, &e), 0);
+	assert_marked(f, "stay orders-1\nquiesce orders-2\n", true);
+}
+
+static void
+test_gone_while_it_should_stay(void **state)
+{
+	struct fixture *f = *state;
+	struct hook_session *s;
+	struct err e = ERR_NONE;
+
+	assert_int_equal(
+	    stay(f, "echo '" P "'; echo bye >&2; exit 1", LONG_MS, &s, &e), 0);
+	assert_int_equal(quiesce_and_release(f, &s, &e), -EIO);
+	assert_non_null(strstr(e.text, "bye"));
+	assert_null(s);
+	assert_marked(f, "thaw", true);
 }
 
 static void
@@ -603,7 +748,7 @@ test_not_a_program(void **state)
 {
 	struct fixture *f = *state;
 	SCOPED_JSON json_t *q = NULL;
-	struct hook_session *s;
+	struct hook_session *s = NULL;
 	struct err e = ERR_NONE;
 
 	assert_int_equal(
@@ -641,6 +786,12 @@ main(void)
 	    T(test_death_of_the_agent_releases),
 	    T(test_failing_thaw_is_told),
 	    T(test_probe),
+	    T(test_stays_for_the_quiesce),
+	    T(test_leaves_unasked),
+	    T(test_one_that_does_not_stay),
+	    T(test_silent_while_it_should_stay),
+	    T(test_stayed_and_is_busy),
+	    T(test_gone_while_it_should_stay),
 	    T(test_validate_passes_only_where_all_agree),
 	    T(test_validate_in_time),
 	    T(test_dump),

@@ -286,6 +286,30 @@ holds_until_it_is_released(void **state)
 	must_have_released(true, "");
 }
 
+static int
+stay(const char *text)
+{
+	SCOPED_FD int fd = input(text);
+
+	return ask(&full, fd, "stay", "--id", "a-1", NULL);
+}
+
+static void
+stays_until_it_is_to_quiesce(void **state)
+{
+	(void)state;
+	assert_int_equal(stay("RELEASE\nQUIESCE\nRELEASE\n"), HOOK_OK);
+	assert_string_equal(was.verb, "stay");
+	must_have_released(true, "");
+	/* Nothing is held while it stays. */
+	assert_int_equal(stay("RELEASE\n"), HOOK_OK);
+	assert_string_equal(said, "");
+	/* What is wrong with the instance is said at once. */
+	answer = -EPERM;
+	assert_int_equal(stay("QUIESCE\nRELEASE\n"), HOOK_REFUSED);
+	assert_string_equal(said, "");
+}
+
 static void
 end_of_file_lets_go(void **state)
 {
@@ -422,6 +446,7 @@ main(void)
 	    cmocka_unit_test_setup(
 		turns_codes_into_exit_statuses_and_one_line, setup),
 	    cmocka_unit_test_setup(holds_until_it_is_released, setup),
+	    cmocka_unit_test_setup(stays_until_it_is_to_quiesce, setup),
 	    cmocka_unit_test_setup(end_of_file_lets_go, setup),
 	    cmocka_unit_test_setup(the_deadline_lets_go, setup),
 	    cmocka_unit_test_setup(a_lost_hold_is_said, setup),
