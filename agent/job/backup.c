@@ -254,13 +254,14 @@ prepare(struct run *r, struct err *e)
 	if (rc == 0 && !r->how->dry_run)
 		rc = look_at_packs(r, e);
 	if (rc == 0)
-		rc = open_blockmap(r, e);
-	if (rc == 0)
-		rc = first_object(r, e);
-	if (rc == 0)
 		rc = plan_make(&r->plan, e);
 	if (rc == 0)
 		rc = plan_check(&r->plan, e);
+	/* May begin anew, which is not for a backup that is refused. */
+	if (rc == 0)
+		rc = open_blockmap(r, e);
+	if (rc == 0)
+		rc = first_object(r, e);
 	if (rc < 0)
 		return rc;
 	if (r->how->trust_tracker && r->state.quarantine != NULL) {

@@ -98,7 +98,7 @@ btrfs_side_seek(struct btrfs_side *s, uint64_t pos, struct err *e)
 		return 0;
 	if (s->have_x && (s->x.end > pos || pos - s->x.end < NEAR_BYTES))
 		return btrfs_side_reach(s, pos, e);
-	for (;; back *= 16) {
+	for (;; back = back > UINT64_MAX / 16 ? UINT64_MAX : back * 16) {
 		rc = restart(s, pos > back ? pos - back : 0, e);
 		if (rc < 0)
 			return rc;

@@ -94,6 +94,8 @@ conn_open(PGconn **out, const struct serve *s, struct err *e)
 	add(&p, "passfile", jdoc_str(conf, "passfile", NULL));
 	add(&p, "application_name", "neap");
 	add(&p, "connect_timeout", "10");
+	/* A session that stays finds out as soon that the way is gone. */
+	add(&p, "tcp_user_timeout", "10000");
 	return open_params(out, &p, e);
 }
 

@@ -414,6 +414,36 @@ test_extents_across_stripes(void **state)
 	remove_both(v, "neap-x-1", "neap-x-2");
 }
 
+/* As far out as a file can reach, with nothing on the way there. */
+static void
+test_far_out(void **state)
+{
+	static const char *const name[] = {"empty", "new"};
+	struct tracker_answer a = {0};
+	uint64_t at = 1ull << 61;
+	struct snap_volume *v;
+	struct err e = ERR_NONE;
+	struct stat st;
+
+	(void)state;
+	NEED_BTRFS();
+	v = begin_work("far");
+	close(openat(workfd, "empty", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	must(snap_create(v, "neap-f-1", &e), &e);
+	for (size_t i = 0; i < MEM_COUNT(name); i++) {
+		SCOPED_FD int fd =
+		    openat(workfd, name[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+		write_at(fd, name[i], at, BLOCK);
+	}
+	must(snap_create(v, "neap-f-2", &e), &e);
+	must(ask_one(v, "btrfs-extents", "neap-f-1", "neap-f-2", &a, &e), &e);
+	assert_int_equal(fstatat(workfd, "empty", &st, 0), 0);
+	assert_true(extents_contain(&a.ranges, st.st_ino, at, BLOCK));
+	tracker_answer_fini(&a);
+	remove_both(v, "neap-f-1", "neap-f-2");
+}
+
 static atomic_bool balanced;
 
 static void *
@@ -471,6 +501,7 @@ main(void)
 	    cmocka_unit_test(test_tree_blocks_that_went),
 	    cmocka_unit_test(test_random_in_a_file_of_many_tree_blocks),
 	    cmocka_unit_test(test_extents_across_stripes),
+	    cmocka_unit_test(test_far_out),
 	    cmocka_unit_test(test_inode_number_used_again),
 	    cmocka_unit_test(test_size_that_lagged),
 	};
