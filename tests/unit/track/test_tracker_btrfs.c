@@ -347,7 +347,7 @@ scattered_op(int fd)
 static void
 test_random_in_a_file_of_many_tree_blocks(void **state)
 {
-	uint64_t rounds = from_env("TRACK_ROUNDS", SANITIZED ? 3 : 16);
+	uint64_t rounds = from_env("TRACK_ROUNDS", SANITIZED ? 2 : 8);
 	uint64_t seed = from_env("TRACK_SEED", (uint64_t)clock_now_s());
 	struct snap_volume *v;
 	struct err e = ERR_NONE;
@@ -395,7 +395,7 @@ test_extents_across_stripes(void **state)
 	(void)state;
 	NEED_BTRFS();
 	/* 72 MiB are compared, which takes long, and alike on each. */
-	if (SANITIZED && config != configs)
+	if (config != configs)
 		return;
 	v = begin_work("stripes");
 	fd = openat(workfd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
