@@ -241,6 +241,7 @@ copy_file(struct copy *c, const struct tree_file *f, struct err *e)
 		uint64_t from = x->off / BLOCK;
 		uint64_t to = sweep_blocks(x->off + x->len);
 
+		sweep_placed(c->sweep, x);
 		if (from < blocks)
 			rc = sweep_look(
 			    c->sweep, from, to < blocks ? to : blocks, hole, e);

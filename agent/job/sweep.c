@@ -14,7 +14,7 @@
  */
 #define WINDOW 512u
 #define RUN_PIECES (SWEEP_REQUEST_BYTES / SWEEP_PIECE_BYTES)
-#define DEPTH 64u
+#define DEPTH 128u
 #define FILES_MAX 128u /* open for the window */
 #define PHYS_BATCH 128u
 
@@ -23,7 +23,7 @@ struct piece {
 	struct reader_file *rf;
 	uint64_t off, phys;
 	uint32_t len;
-	bool alone;
+	enum reader_way way;
 };
 
 _Static_assert(WINDOW / RUN_PIECES >= DEPTH, "a window fills the queue");
@@ -54,6 +54,7 @@ struct sweep {
 	int phys_n;
 	uint64_t phys_from;
 	bool scattered;
+	struct extent placed; /* of `f`: where the tracker says that it lies */
 	uint64_t data_from, data_to; /* of `f`: where there is data */
 };
 
@@ -176,7 +177,7 @@ ask_run(struct sweep *s, struct piece *w, unsigned n, struct err *e)
 	while (k < n && k < RUN_PIECES && w[k].rf == w->rf &&
 	       w[k].off == w->off + len)
 		len += w[k++].len;
-	reader_alone(s->reader, w->alone);
+	reader_way(s->reader, w->way);
 	rc = reader_ask(s->reader, w->rf, w->off, len, w, e);
 	s->requests++;
 	return rc < 0 ? rc : (int)k;
@@ -234,6 +235,7 @@ sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e)
 	s->phys_n = 0;
 	s->phys_from = UINT64_MAX;
 	s->data_from = s->data_to = 0;
+	s->placed = (struct extent){0};
 	if (f->image)
 		rc = reader_open_fd(
 		    s->reader, s->tree->view[f->volume], label, &s->rf, e);
@@ -254,6 +256,19 @@ sweep_fd(const struct sweep *s)
 	return reader_file_fd(s->rf);
 }
 
+void
+sweep_placed(struct sweep *s, const struct extent *x)
+{
+	s->placed = *x;
+}
+
+static bool
+is_placed(const struct sweep *s, uint64_t off)
+{
+	return s->placed.place != 0 && off >= s->placed.off &&
+	       off - s->placed.off < s->placed.len;
+}
+
 /* Position for ordering; a file system that cannot tell gives the order of
  * the file. */
 static uint64_t
@@ -264,6 +279,8 @@ phys_of(struct sweep *s, uint64_t off)
 	/* A device is read in its own order. */
 	if (!s->physical || s->scattered || s->f->image)
 		return 0;
+	if (is_placed(s, off))
+		return s->placed.place + (off - s->placed.off);
 	for (int try = 0; try < 2; try++) {
 		for (int i = 0; i < s->phys_n; i++) {
 			const struct reader_phys *p = &s->phys[i];
@@ -282,6 +299,15 @@ phys_of(struct sweep *s, uint64_t off)
 	return 0;
 }
 
+static enum reader_way
+way_of(const struct sweep *s, uint64_t off)
+{
+	if (s->scattered)
+		return READER_ALONE;
+	return s->physical && is_placed(s, off) ? READER_ORDERED
+						: READER_ANYHOW;
+}
+
 int
 sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e)
 {
@@ -291,7 +317,7 @@ sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e)
 		uint32_t n = (uint32_t)(len < room ? len : room);
 
 		s->window[s->turn][s->n++] = (struct piece){
-		    s->f, s->rf, off, phys_of(s, off), n, s->scattered};
+		    s->f, s->rf, off, phys_of(s, off), n, way_of(s, off)};
 		s->asked = true;
 		if (s->n == WINDOW) {
 			int rc = send_window(s, e);

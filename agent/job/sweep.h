@@ -4,7 +4,7 @@
  * the reader's queue full, and hands every piece to a callback. Neighbouring
  * pieces of one file are one request of the disk.
  *
- * Memory: SWEEP_POOL_BYTES: 15 large requests or 64 small ones in flight.
+ * Memory: SWEEP_POOL_BYTES: 15 large requests or 128 small ones in flight.
  *
  * Measured, a full scan of 8.6 GB on btrfs in CPU seconds with the kernel's
  * threads, medians: requests of 128 KiB 5.3, of 512 KiB 4.0. A pool of 16 MiB
@@ -55,6 +55,9 @@ void sweep_scattered(struct sweep *s, bool on);
 void sweep_to(struct sweep *s, sweep_fn *fn, void *arg);
 int sweep_begin(struct sweep *s, const struct tree_file *f, struct err *e);
 int sweep_fd(const struct sweep *s); /* of the file begun */
+/* Of the file begun: a range and its place, as its tracker says, for what is asked
+ * next. Where nobody says, the file system is asked. */
+void sweep_placed(struct sweep *s, const struct extent *x);
 /* off and len in multiples of 4096. */
 int sweep_range(struct sweep *s, uint64_t off, uint64_t len, struct err *e);
 /*

@@ -61,6 +61,17 @@ int btrfs_search_inode(const struct btrfs_search_item *item,
 int btrfs_search_extent(const struct btrfs_search_item *item,
     struct btrfs_search_extent *out, struct err *e);
 
+/* Where its bytes begin in the volume's own space; 0 where they do not lie there
+ * as they are read: a hole, compressed, inline, reserved. */
+static inline uint64_t
+btrfs_search_place(const struct btrfs_search_extent *x)
+{
+	bool plain = x->data == BTRFS_SEARCH_REGULAR && x->disk_bytenr != 0 &&
+		     x->compression == 0;
+
+	return plain ? x->disk_bytenr + x->offset : 0;
+}
+
 struct btrfs_search {
 	int fd;           /* in the subvolume; borrowed */
 	void *args;       /* the ioctl's */

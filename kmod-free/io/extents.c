@@ -69,6 +69,17 @@ sort(struct extents *x)
 	}
 }
 
+/* `b` begins within `a` or behind it: `a` up to where `b` ends, too. What is
+ * compressed in parts has no place. */
+static void
+stretch(struct extent *a, const struct extent *b)
+{
+	if (end_of(b) > end_of(a))
+		a->len = end_of(b) - a->off;
+	if (b->place == 0)
+		a->place = 0;
+}
+
 /* Join sorted neighbours of one object that lie at most `gap` apart. */
 static void
 join(struct extents *x, uint64_t gap)
@@ -84,8 +95,7 @@ join(struct extents *x, uint64_t gap)
 			x->v[++to] = *b;
 			continue;
 		}
-		if (end_of(b) > end_of(a))
-			a->len = end_of(b) - a->off;
+		stretch(a, b);
 	}
 	if (x->n > 0)
 		x->n = to + 1;
@@ -124,29 +134,47 @@ make_room(struct extents *x)
 	x->v = mem_grow(x->v, x->cap, sizeof *x->v);
 }
 
-void
-extents_add(struct extents *x, uint64_t object, uint64_t off, uint64_t len)
+/* Outwards to whole blocks; the place goes with its first byte. */
+static struct extent
+rounded(const struct extents *x, const struct extent *v)
 {
-	uint64_t align = align_of(x), end;
-	struct extent *last;
+	uint64_t align = align_of(x);
+	uint64_t end =
+	    v->len > UINT64_MAX - v->off ? UINT64_MAX : v->off + v->len;
+	struct extent r = *v;
+	uint64_t more = v->off & (align - 1);
 
-	if (len == 0)
+	r.off -= more;
+	r.len = round_end(end, align) - r.off;
+	r.place = v->place > more ? v->place - more : 0;
+	return r;
+}
+
+void
+extents_add_placed(struct extents *x, const struct extent *v)
+{
+	struct extent r = rounded(x, v);
+	struct extent *last = x->n > 0 ? &x->v[x->n - 1] : NULL;
+
+	if (v->len == 0)
 		return;
 	x->settled = false;
-	end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
-	end = round_end(end, align);
-	off &= ~(align - 1);
-	last = x->n > 0 ? &x->v[x->n - 1] : NULL;
-	if (last != NULL && last->object == object && off >= last->off &&
-	    off <= end_of(last)) {
-		if (end > end_of(last))
-			last->len = end - last->off;
+	if (last != NULL && last->object == r.object && r.off >= last->off &&
+	    r.off <= end_of(last)) {
+		stretch(last, &r);
 		return;
 	}
 	if (x->n == x->cap)
 		make_room(x);
-	x->v[x->n++] =
-	    (struct extent){.object = object, .off = off, .len = end - off};
+	x->v[x->n++] = r;
+}
+
+void
+extents_add(struct extents *x, uint64_t object, uint64_t off, uint64_t len)
+{
+	struct extent v = {.object = object, .off = off, .len = len};
+
+	extents_add_placed(x, &v);
 }
 
 void

@@ -13,6 +13,9 @@
 struct extent {
 	uint64_t object;   /* inode number; 0 for an image */
 	uint64_t off, len; /* bytes */
+	/* Where it begins on the volume, so that reads can be put in the order
+	 * of the disk: a hint. 0: not known, or not as plain bytes. */
+	uint64_t place;
 };
 
 struct extents {
@@ -23,13 +26,16 @@ struct extents {
 	bool settled;
 };
 
-#define EXTENTS_MAX (1u << 20)
+/* 32 MiB while a tracker adds to it, half of that afterwards. */
+#define EXTENTS_MAX (1u << 19)
 
 void extents_fini(struct extents *x);
 #define SCOPED_EXTENTS __attribute__((cleanup(extents_fini)))
 /* len 0 adds nothing; a range past 2^64 is clipped. */
 void extents_add(
     struct extents *x, uint64_t object, uint64_t off, uint64_t len);
+/* The same of a range whose place is known. */
+void extents_add_placed(struct extents *x, const struct extent *v);
 /* Round outwards to `align`, sort, merge. Required before reading v. */
 void extents_settle(struct extents *x);
 /* Settled only: all of [off, off+len) is in the set / some of it is. */

@@ -65,6 +65,8 @@ reader_new(struct reader **out, const struct reader_how *how, struct err *e)
 		strcpy(r->notice, "reads with pread, one at a time, as asked");
 	else
 		reader_ring_init(r);
+	if (r->ring_on)
+		reader_aio_init(r);
 	*out = r;
 	return 0;
 }
@@ -95,6 +97,7 @@ reader_free(struct reader *r)
 {
 	if (r == NULL)
 		return;
+	reader_aio_fini(r);
 	reader_ring_fini(r);
 	drop_requests(r);
 	while (r->files != NULL)
@@ -148,9 +151,9 @@ reader_idle(const struct reader *r)
 }
 
 void
-reader_alone(struct reader *r, bool on)
+reader_way(struct reader *r, enum reader_way way)
 {
-	r->alone = on;
+	r->way = way;
 }
 
 int
@@ -174,11 +177,13 @@ reader_ask(struct reader *r, struct reader_file *f, uint64_t off, uint32_t len,
 	    .at = at,
 	    .off = off,
 	    .len = len,
-	    .alone = r->alone};
+	    .way = r->way};
 	r->tail = at + len;
 	r->count++;
 	reader_file_use(f);
-	return r->ring_on ? reader_ring_push(r, slot, e) : 0;
+	if (!r->ring_on || reader_aio_push(r, slot))
+		return 0;
+	return reader_ring_push(r, slot, e);
 }
 
 /* The oldest is done, or the doubt about it is settled. */
@@ -188,6 +193,9 @@ complete(struct reader *r, unsigned slot, struct err *e)
 	struct reader_request *q = &r->request[slot];
 	int rc;
 
+	rc = reader_aio_wait(r, slot, e);
+	if (rc < 0)
+		return rc;
 	if (r->ring_on) {
 		rc = reader_ring_wait(r, slot, e);
 		if (rc < 0)

@@ -64,16 +64,26 @@ int reader_file_fd(const struct reader_file *f);
 /* No room for a request of a whole unit: call reader_next. Never when idle. */
 bool reader_full(const struct reader *r);
 bool reader_idle(const struct reader *r); /* nothing asked for is left */
-/*
- * Requests from here on lie far from each other. The file system has to look up
- * where each one is, on a cold disk by reading, and does so before it takes
- * the next one; handed to threads of the kernel they are looked up side by
- * side. Measured on btrfs with cold caches: a backup in which nothing changed,
- * with 1,150 blocks of sample, 0.41 s instead of 0.54. Requests that lie
- * close to each other lose by it: a backup of 40,000 scattered pages took 3.2 s
- * instead of 2.6.
- */
-void reader_alone(struct reader *r, bool on);
+/* What is known of where requests lie. It only decides who takes them. */
+enum reader_way {
+	READER_ANYHOW,
+	/*
+	 * Far from each other. The file system has to look up where each one
+	 * is, on a cold disk by reading, and does so before it takes the next
+	 * one; handed to threads of the kernel they are looked up side by side.
+	 * Measured on btrfs with cold caches: a backup in which nothing
+	 * changed, with 1,150 blocks of sample, 0.41 s instead of 0.54.
+	 * Requests that lie close to each other lose by it: a backup of 40,000
+	 * scattered pages took 3.2 s instead of 2.6.
+	 */
+	READER_ALONE,
+	/* Plain bytes in the order of the disk: what follows each other there
+	 * may become one read (reader_aio.c). */
+	READER_ORDERED,
+};
+
+/* From here on. */
+void reader_way(struct reader *r, enum reader_way way);
 /* off and len are multiples of READER_ALIGN, len <= unit; not when full. */
 int reader_ask(struct reader *r, struct reader_file *f, uint64_t off,
     uint32_t len, void *cookie, struct err *e);

@@ -7,6 +7,7 @@
 #ifndef NEAP_IO_READER_INTERNAL_H
 #define NEAP_IO_READER_INTERNAL_H
 
+#include <libaio.h>
 #include <liburing.h>
 #include <sys/types.h>
 
@@ -25,7 +26,8 @@ struct reader_request {
 	enum reader_state state;
 	bool direct; /* as submitted */
 	bool doubt;  /* read it again, block by block */
-	bool alone;  /* as reader_alone had it when it was asked */
+	bool aio;    /* this time it was not the ring that took it */
+	enum reader_way way;
 };
 
 struct reader_file {
@@ -52,7 +54,8 @@ struct reader {
 	unsigned slots, depth, head, count;
 	uint32_t unit;
 	bool held; /* the slot before head is the caller's */
-	bool buffered, alone;
+	bool buffered;
+	enum reader_way way;
 	struct reader_file *files; /* all that are open */
 	char notice[256];
 
@@ -63,6 +66,11 @@ struct reader {
 	unsigned batch;
 	size_t queued_bytes; /* since the last call */
 	uint64_t table_used; /* bits */
+
+	/* Linux AIO, beside the ring: */
+	io_context_t aio; /* NULL: there is none */
+	struct iocb *iocb, **aio_queue;
+	unsigned aio_queued, aio_flying;
 };
 
 static inline uint8_t *
@@ -83,8 +91,18 @@ void reader_ring_init(struct reader *r);
 void reader_ring_fini(struct reader *r);
 int reader_ring_push(struct reader *r, unsigned slot, struct err *e);
 int reader_ring_wait(struct reader *r, unsigned slot, struct err *e);
+/* What became of a read, as bytes or -errno; the ring repeats what it must. */
+void reader_ring_result(struct reader *r, unsigned slot, int res);
 void reader_ring_add_file(struct reader *r, struct reader_file *f);
 void reader_ring_drop_file(struct reader *r, struct reader_file *f);
+
+/* reader_aio.c: Linux AIO, where it is to be had. */
+void reader_aio_init(struct reader *r);
+void reader_aio_fini(struct reader *r); /* waits for what flies */
+/* True: taken. */
+bool reader_aio_push(struct reader *r, unsigned slot);
+/* Until it is done, or is the ring's. */
+int reader_aio_wait(struct reader *r, unsigned slot, struct err *e);
 
 /* reader_plain.c: preads. */
 /* Read the request at `slot` and what lies directly behind it. */

@@ -146,9 +146,9 @@ by_fiemap(int fd, uint64_t off, uint64_t end, struct reader_phys *v, size_t max,
 static uint64_t
 search_position(const struct btrfs_search_extent *x)
 {
-	if (x->data != BTRFS_SEARCH_REGULAR || x->disk_bytenr == 0)
-		return 0;
-	return x->disk_bytenr + (x->compression == 0 ? x->offset : 0);
+	bool packed = x->data == BTRFS_SEARCH_REGULAR && x->compression != 0;
+
+	return packed ? x->disk_bytenr : btrfs_search_place(x);
 }
 
 static bool

@@ -176,8 +176,9 @@ queue(struct reader *r, unsigned slot)
 	else
 		io_uring_prep_read(
 		    sqe, fd, p, q->len - q->got, q->off + q->got);
-	io_uring_sqe_set_flags(sqe, (f->slot >= 0 ? IOSQE_FIXED_FILE : 0) |
-					(q->alone ? IOSQE_ASYNC : 0));
+	io_uring_sqe_set_flags(
+	    sqe, (f->slot >= 0 ? IOSQE_FIXED_FILE : 0) |
+		     (q->way == READER_ALONE ? IOSQE_ASYNC : 0));
 	io_uring_sqe_set_data64(sqe, slot);
 	q->direct = f->direct;
 	q->state = READER_FLIES;
@@ -215,6 +216,15 @@ again(struct reader *r, unsigned slot, int res)
 	return false;
 }
 
+void
+reader_ring_result(struct reader *r, unsigned slot, int res)
+{
+	if (again(r, slot, res)) {
+		r->request[slot].state = READER_WAITS;
+		r->waiting++;
+	}
+}
+
 static void
 reap(struct reader *r)
 {
@@ -228,10 +238,7 @@ reap(struct reader *r)
 		n++;
 		assert(
 		    slot < r->slots && r->request[slot].state == READER_FLIES);
-		if (again(r, slot, cqe->res)) {
-			r->request[slot].state = READER_WAITS;
-			r->waiting++;
-		}
+		reader_ring_result(r, slot, cqe->res);
 	}
 	io_uring_cq_advance(&r->ring, n);
 	assert(n <= r->flying);

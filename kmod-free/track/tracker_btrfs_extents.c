@@ -68,6 +68,19 @@ min3(uint64_t a, uint64_t b, uint64_t c)
 
 /* ---- a part of a file ---- */
 
+/* `len` bytes at `pos`, which `y` holds, may differ. */
+static void
+add_found(struct file *f, const struct btrfs_search_extent *y, uint64_t pos,
+    uint64_t len)
+{
+	struct extent v = {.object = f->ino, .off = pos, .len = len};
+
+	v.place = btrfs_search_place(y);
+	if (v.place != 0)
+		v.place += pos - y->start;
+	extents_add_placed(&f->found, &v);
+}
+
 /* What of the older snapshot lies where `y` is. */
 static int
 compare_extent(struct btrfs_side *a, const struct btrfs_search_extent *y,
@@ -84,7 +97,7 @@ compare_extent(struct btrfs_side *a, const struct btrfs_search_extent *y,
 			end = y->end;
 		assert(end > pos);
 		if (!btrfs_side_same(a, y, pos))
-			extents_add(&f->found, f->ino, pos, end - pos);
+			add_found(f, y, pos, end - pos);
 		if (a->have_x && a->x.start <= pos)
 			f->more -= btrfs_side_counted(&a->x, pos, end);
 		pos = end;
@@ -161,7 +174,7 @@ compare_all(
 		    btrfs_side_end(&a, pos), btrfs_side_end(&b, pos), limit);
 		assert(end > pos);
 		if (!btrfs_side_same(&a, y, pos))
-			extents_add(&f->found, f->ino, pos, end - pos);
+			add_found(f, y, pos, end - pos);
 		pos = end;
 	}
 	return rc < 0 ? rc : 0;
@@ -262,8 +275,7 @@ static void
 move(struct extents *to, struct extents *from)
 {
 	for (size_t i = 0; i < from->n; i++)
-		extents_add(
-		    to, from->v[i].object, from->v[i].off, from->v[i].len);
+		extents_add_placed(to, &from->v[i]);
 	extents_fini(from);
 }
 

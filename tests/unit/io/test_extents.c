@@ -160,6 +160,45 @@ test_model(void **state)
 	}
 }
 
+static void
+place(struct extents *x, uint64_t off, uint64_t len, uint64_t at)
+{
+	struct extent v = {.object = 1, .off = off, .len = len, .place = at};
+
+	extents_add_placed(x, &v);
+}
+
+/* A place is that of the first byte, and of what is plain throughout. */
+static void
+test_places(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {0};
+
+	(void)state;
+	place(&x, 40960, 4096, 900000);
+	place(&x, 45056, 4096, 700000); /* behind it: joined at once */
+	place(&x, 8192, 4096, 500000);
+	place(&x, 4096, 4096, 300000); /* before it: joined at the end */
+	place(&x, 20480 + 100, 50, 800100);
+	place(&x, 81920, 4096, 100000);
+	place(&x, 86016, 4096, 0);
+	place(&x, 118784, 4096, 0);
+	place(&x, 122880, 4096, 100000);
+	place(&x, 204800 + 10, 10, 5); /* it cannot begin before the volume */
+	extents_settle(&x);
+	assert_int_equal(x.n, 6);
+	assert_int_equal(x.v[0].off, 4096);
+	assert_int_equal(x.v[0].place, 300000);
+	assert_int_equal(x.v[1].off, 20480);
+	assert_int_equal(x.v[1].place, 800000);
+	assert_int_equal(x.v[2].len, 8192);
+	assert_int_equal(x.v[2].place, 900000);
+	assert_int_equal(x.v[3].len, 8192);
+	assert_int_equal(x.v[3].place, 0);
+	assert_int_equal(x.v[4].place, 0);
+	assert_int_equal(x.v[5].place, 0);
+}
+
 /* Blocks of object 1, by chance; object 2 is beside. */
 static void
 some(struct extents *x, bool *bit, size_t blocks)
@@ -216,6 +255,7 @@ main(void)
 	    cmocka_unit_test(test_past_max_it_joins_but_loses_nothing),
 	    cmocka_unit_test(test_more_objects_than_max_stay_apart),
 	    cmocka_unit_test(test_model),
+	    cmocka_unit_test(test_places),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <libaio.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -33,6 +34,29 @@ pread64(int fd, void *p, size_t n, off64_t off)
 {
 	preads++;
 	return syscall(SYS_pread64, fd, p, n, off);
+}
+
+/* So is Linux AIO: count what it is given, and refuse it now and then, by
+ * half. */
+static unsigned long submits, submitted, refused;
+static unsigned refuse_each; /* 0: never */
+
+int
+io_submit(io_context_t ctx, long n, struct iocb **v)
+{
+	long k;
+
+	if (refuse_each > 0 && ++submits % refuse_each == 0) {
+		refused++;
+		n /= 2;
+		if (n == 0)
+			return -EAGAIN;
+	}
+	k = syscall(SYS_io_submit, ctx, n, v);
+	if (k < 0)
+		return -errno;
+	submitted += (unsigned long)k;
+	return (int)k;
 }
 
 struct fixture {
@@ -141,6 +165,8 @@ static void
 random_reads(struct reader *r, struct reader_file *f, uint32_t unit,
     const uint8_t *image, size_t size, uintptr_t n)
 {
+	static const enum reader_way ways[] = {
+	    READER_ANYHOW, READER_ALONE, READER_ORDERED};
 	uintptr_t asked = 0, taken = 0;
 	struct err e = ERR_NONE;
 	uint64_t next = 0;
@@ -156,6 +182,7 @@ random_reads(struct reader *r, struct reader_file *f, uint32_t unit,
 
 			if (off > size + 65536)
 				off = 0;
+			reader_way(r, ways[random() % 3]);
 			if (reader_ask(r, f, off, len, (void *)asked, &e) < 0)
 				fail_msg("%s", e.text);
 			asked++;
@@ -214,6 +241,72 @@ test_uring_needs_no_second_look(void **state)
 	reader_close(a);
 	reader_close(b);
 	reader_free(r);
+}
+
+static bool
+no_aio(void)
+{
+	io_context_t ctx = NULL;
+	int rc = io_setup(1, &ctx);
+
+	if (rc == 0)
+		io_destroy(ctx);
+	else
+		print_message("skip: no Linux AIO: %s\n", strerror(-rc));
+	return rc < 0;
+}
+
+/* Many in one call, or the block layer has nothing to join; and no large ones,
+ * which the kernel's threads read side by side. */
+static void
+test_ordered_reads_go_together(void **state)
+{
+	enum { READS = 256, LEN = 8192 };
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", READS * LEN, 60);
+	struct reader *r;
+	struct reader_file *f;
+	struct err e = ERR_NONE;
+	uintptr_t taken = 0;
+
+	if (no_aio())
+		skip();
+	r = reader((struct reader_how){.depth = 128});
+	f = file(r, fx, "f");
+	submits = submitted = 0;
+	refuse_each = 1000000;
+	reader_way(r, READER_ORDERED);
+	for (uintptr_t i = 0; i < READS; i++) {
+		if (reader_full(r))
+			take_one(r, taken++, image, READS * LEN);
+		assert_int_equal(
+		    reader_ask(r, f, i * LEN, LEN, (void *)i, &e), 0);
+	}
+	while (!reader_idle(r))
+		take_one(r, taken++, image, READS * LEN);
+	assert_int_equal(submitted, READS);
+	assert_true(submits <= READS / 16);
+	assert_int_equal(reader_ask(r, f, 0, 131072, (void *)taken, &e), 0);
+	take_one(r, taken, image, READS * LEN);
+	assert_int_equal(submitted, READS);
+	refuse_each = 0;
+	reader_close(f);
+	reader_free(r);
+}
+
+/* The kernel may be short of room for some of them, or for all. */
+static void
+test_what_aio_refuses_is_read_too(void **state)
+{
+	for (unsigned each = 3; each > 0; each--) {
+		refuse_each = each;
+		refused = 0;
+		sweep(
+		    *state, (struct reader_how){.depth = 128, .unit = 131072});
+		sweep(*state, (struct reader_how){.depth = 5, .unit = 8192});
+		refuse_each = 0;
+		assert_true(no_aio() || refused > 0);
+	}
 }
 
 static void
@@ -308,7 +401,9 @@ test_free_with_requests_in_flight(void **state)
 		struct err e = ERR_NONE;
 
 		for (int k = 0; k < i; k++) {
-			reader_ask(r, closed, 0, 131072, NULL, &e);
+			/* Some of them are not even submitted. */
+			reader_way(r, i % 2 ? READER_ORDERED : READER_ANYHOW);
+			reader_ask(r, closed, 0, 65536, NULL, &e);
 			reader_ask(r, open, 0, 131072, (void *)1, &e);
 		}
 		reader_close(closed);
@@ -597,14 +692,13 @@ test_a_file_of_another_user(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* As Docker's default profile does. */
 static int
-forbid_io_uring(void)
+forbid(unsigned call)
 {
 	struct sock_filter code[] = {
 	    BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -615,6 +709,7 @@ forbid_io_uring(void)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
+/* As Docker's default profile does. */
 static void
 test_io_uring_forbidden(void **state)
 {
@@ -628,7 +723,7 @@ test_io_uring_forbidden(void **state)
 		struct reader_file *f;
 		struct reader *r;
 
-		if (forbid_io_uring() < 0)
+		if (forbid(SYS_io_uring_setup) < 0)
 			_exit(77);
 		r = reader(how);
 		if (reader_notice(r) == NULL ||
@@ -637,6 +732,35 @@ test_io_uring_forbidden(void **state)
 		f = file(r, fx, "f");
 		random_reads(r, f, 131072, image, 500001, 100);
 		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("skip: no seccomp filters here\n");
+		skip();
+	}
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void
+test_aio_forbidden(void **state)
+{
+	struct fixture *fx = *state;
+	SCOPED_FREE uint8_t *image = make_file(fx, "f", 500001, 12);
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct reader_how how = {.depth = 8};
+		struct reader_file *f;
+		struct reader *r;
+
+		if (forbid(SYS_io_setup) < 0)
+			_exit(77);
+		r = reader(how);
+		f = file(r, fx, "f");
+		submitted = 0;
+		random_reads(r, f, 131072, image, 500001, 100);
+		_exit(submitted == 0 ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
@@ -708,8 +832,8 @@ make_bad_file(struct fixture *fx, uint8_t **image)
 }
 
 static void
-read_bad(
-    struct fixture *fx, struct reader_how how, bool alone, const uint8_t *image)
+read_bad(struct fixture *fx, struct reader_how how, enum reader_way way,
+    const uint8_t *image)
 {
 	struct reader *r = reader(how);
 	struct reader_file *f = file(r, fx, "mnt/bad");
@@ -718,7 +842,7 @@ read_bad(
 	uint32_t unit = how.unit != 0 ? how.unit : 131072;
 	bool failed = false;
 
-	reader_alone(r, alone);
+	reader_way(r, way);
 	for (uint64_t off = 0; off < BAD_FILE_BYTES; off += unit)
 		assert_int_equal(reader_ask(r, f, off, unit, NULL, &e), 0);
 	for (uint64_t off = 0; !reader_idle(r); off += unit) {
@@ -752,16 +876,19 @@ test_a_bad_block_is_named(void **state)
 		print_message("skip: needs root, btrfs and a loop device\n");
 		skip();
 	}
-	read_bad(fx, (struct reader_how){.depth = 16}, false, image);
-	read_bad(fx, (struct reader_how){.depth = 16}, true, image);
-	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true}, false,
-	    image);
-	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true}, false,
-	    image);
+	read_bad(fx, (struct reader_how){.depth = 16}, READER_ANYHOW, image);
+	read_bad(fx, (struct reader_how){.depth = 16}, READER_ALONE, image);
+	read_bad(fx, (struct reader_how){.depth = 128, .unit = 8192},
+	    READER_ORDERED, image);
+	read_bad(fx, (struct reader_how){.depth = 16, .no_uring = true},
+	    READER_ANYHOW, image);
+	read_bad(fx, (struct reader_how){.depth = 16, .buffered = true},
+	    READER_ORDERED, image);
 	/* In the middle of a large request, with good blocks on both sides. */
-	read_bad(fx, (struct reader_how){.unit = 1u << 19}, false, image);
+	read_bad(
+	    fx, (struct reader_how){.unit = 1u << 19}, READER_ANYHOW, image);
 	read_bad(fx, (struct reader_how){.unit = 1u << 20, .no_uring = true},
-	    false, image);
+	    READER_ANYHOW, image);
 	/* Nothing of ours may still hold the file system. */
 	assert_true(run(fx, "umount mnt"));
 }
@@ -774,6 +901,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_uring_reads_what_is_there),
 	    T(test_uring_needs_no_second_look),
+	    T(test_ordered_reads_go_together),
+	    T(test_what_aio_refuses_is_read_too),
 	    T(test_pread_reads_what_is_there),
 	    T(test_buffered_reads_what_is_there),
 	    T(test_fallback_says_so),
@@ -792,6 +921,7 @@ main(void)
 	    T(test_direct_refused_at_open),
 	    T(test_a_file_of_another_user),
 	    T(test_io_uring_forbidden),
+	    T(test_aio_forbidden),
 	    T(test_a_bad_block_is_named),
 	};
 

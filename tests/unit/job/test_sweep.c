@@ -226,6 +226,48 @@ test_what_lies_apart_is_read_apart(void **state)
 	end(&x);
 }
 
+static int
+on_order(void *arg, const struct tree_file *f, uint64_t off, uint32_t len,
+    const uint8_t *data, struct err *e)
+{
+	struct fixture *x = arg;
+	int rc;
+
+	/* Placed backwards, they come backwards. */
+	assert_true(x->blocks == 0 || off < x->next);
+	rc = on_piece(arg, f, off, len, data, e);
+	x->next = off;
+	return rc;
+}
+
+/* Where the tracker says that pieces lie, that is their order. */
+static void
+test_places_of_the_tracker(void **state)
+{
+	struct fixture x = {0};
+	struct err e = ERR_NONE;
+	const uint64_t n = 300;
+
+	world_begin(&x.w, *state);
+	make(&x, 1, n * SWEEP_PIECE_BYTES);
+	begin(&x, true);
+	sweep_to(x.s, on_order, &x);
+	OK(sweep_begin(x.s, &x.w.tree.file[0], &e));
+	for (uint64_t i = 0; i < n; i++) {
+		struct extent at = {.off = i * SWEEP_PIECE_BYTES,
+		    .len = 2 * WORLD_BLOCK,
+		    .place = (n - i) * 10 * SWEEP_PIECE_BYTES};
+
+		sweep_placed(x.s, &at);
+		OK(sweep_range(x.s, at.off, at.len, &e));
+	}
+	OK(sweep_end(x.s, &e));
+	OK(sweep_drain(x.s, &e));
+	assert_int_equal(x.pieces, n);
+	free(x.came[0]);
+	end(&x);
+}
+
 /* Some of a window in the order of the files, some in that of the disk. */
 static void
 test_scattered_ones_come_too(void **state)
@@ -375,6 +417,7 @@ main(void)
 	    TEST(test_requests_are_bounded),
 	    TEST(test_two_files_are_two_requests),
 	    TEST(test_what_lies_apart_is_read_apart),
+	    TEST(test_places_of_the_tracker),
 	    TEST(test_scattered_ones_come_too),
 	    TEST(test_many_small_neighbours),
 	    TEST(test_many_files),

@@ -5,6 +5,7 @@
 #ifndef NEAP_TESTS_TRACK_DIFFERENTIAL_H
 #define NEAP_TESTS_TRACK_DIFFERENTIAL_H
 
+#include "kmod-free/io/reader.h"
 #include "kmod-free/track/tracker.h"
 #include "tests/unit/track/btrfs_work.h"
 
@@ -14,7 +15,7 @@ static const char *const trackers[] = {"btrfs-send", "btrfs-extents"};
 
 struct count {
 	uint64_t files, blocks, differing, reused;
-	uint64_t named[TRACKERS];
+	uint64_t named[TRACKERS], placed;
 };
 
 /* ---- the files of a snapshot ---- */
@@ -136,9 +137,31 @@ judge_file(const struct file *a, const struct file *b,
 	c->files++;
 }
 
+/* Where it says that bytes lie, they are, as the file system's own answer has
+ * it. */
+static inline void
+judge_places(
+    const struct file *b, const struct extents *ranges, struct count *c)
+{
+	for (size_t i = extents_first(ranges, b->ino);
+	     i < ranges->n && ranges->v[i].object == b->ino; i++) {
+		const struct extent *x = &ranges->v[i];
+		struct reader_phys at;
+		struct err e = ERR_NONE;
+
+		if (x->place == 0)
+			continue;
+		c->placed++;
+		if (reader_physical(b->fd, x->off, BLOCK, &at, 1, &e) != 1 ||
+		    at.off > x->off || at.phys + (x->off - at.off) != x->place)
+			fail_with_journal("a range is not where it is said");
+	}
+}
+
 /* Files that are in both: what is new is the caller's to copy as a whole. */
 static inline void
-judge(int from, int to, const struct tracker_answer *answer, struct count *c)
+judge(int from, int to, const struct tracker_answer *answer, bool moving,
+    struct count *c)
 {
 	SCOPED_FILES struct files a = {0}, b = {0};
 
@@ -149,6 +172,8 @@ judge(int from, int to, const struct tracker_answer *answer, struct count *c)
 
 		if (old == NULL)
 			continue;
+		for (size_t k = 0; k < TRACKERS && !moving; k++)
+			judge_places(&b.v[i], &answer[k].ranges, c);
 		if (old->gen == b.v[i].gen)
 			judge_file(old, &b.v[i], answer, c);
 		else
@@ -177,7 +202,7 @@ ask_one(struct snap_volume *v, const char *name, const char *from,
 
 static inline void
 judge_views(struct snap_volume *v, const char *from, const char *to,
-    const struct tracker_answer *answer, struct count *c)
+    const struct tracker_answer *answer, bool moving, struct count *c)
 {
 	struct err e = ERR_NONE;
 	SCOPED_FD int old = snap_view(v, from, &e), new = -1;
@@ -185,7 +210,7 @@ judge_views(struct snap_volume *v, const char *from, const char *to,
 	must(old, &e);
 	new = snap_view(v, to, &e);
 	must(new, &e);
-	judge(old, new, answer, c);
+	judge(old, new, answer, moving, c);
 }
 
 /*
@@ -211,7 +236,7 @@ ask_both(struct snap_volume *v, const char *from, const char *to, bool moving,
 		stale += rc < 0;
 	}
 	if (stale < TRACKERS)
-		judge_views(v, from, to, answer, c);
+		judge_views(v, from, to, answer, moving, c);
 	for (size_t i = 0; i < TRACKERS; i++)
 		tracker_answer_fini(&answer[i]);
 	return stale;

@@ -129,9 +129,9 @@ static void
 test_ranges_are_sorted_and_merged(void **state)
 {
 	static const uint64_t old[] = {70, 5, 6, 9, 4, 71, 0, 99999};
-	static const struct extent want[] = {{0, 0, 8192},
-	    {0, 4 * 8192, 3 * 8192}, {0, 9 * 8192, 8192},
-	    {0, 70 * 8192, 2 * 8192}, {0, 99999ull * 8192, 8192}};
+	static const struct extent want[] = {{0, 0, 8192, 0},
+	    {0, 4 * 8192, 3 * 8192, 0}, {0, 9 * 8192, 8192, 0},
+	    {0, 70 * 8192, 2 * 8192, 0}, {0, 99999ull * 8192, 8192, 0}};
 	SCOPED_STORE struct store s;
 	SCOPED_EXTENTS struct extents x = {0};
 	struct cow_table_info info;
