@@ -81,22 +81,23 @@ sweep_new(
 void
 sweep_leave(struct sweep *s)
 {
-	if (s == NULL || s->reader == NULL)
+	if (s == NULL)
 		return;
 	if (s->rf != NULL)
 		reader_close(s->rf);
 	for (unsigned i = 0; i < s->dones; i++)
 		reader_close(s->done[i]);
-	reader_free(s->reader);
+	reader_stop(s->reader);
 	s->rf = NULL;
 	s->dones = 0;
-	s->reader = NULL;
 }
 
 void
 sweep_free(struct sweep *s)
 {
 	sweep_leave(s);
+	if (s != NULL)
+		reader_free(s->reader);
 	free(s);
 }
 
@@ -262,11 +263,13 @@ sweep_placed(struct sweep *s, const struct extent *x)
 	s->placed = *x;
 }
 
+/* A long range may be of many extents, and the place is that of the first: the
+ * file system is asked, which costs little for each byte. */
 static bool
 is_placed(const struct sweep *s, uint64_t off)
 {
-	return s->placed.place != 0 && off >= s->placed.off &&
-	       off - s->placed.off < s->placed.len;
+	return s->placed.place != 0 && s->placed.len <= SWEEP_PIECE_BYTES &&
+	       off >= s->placed.off && off - s->placed.off < s->placed.len;
 }
 
 /* Position for ordering; a file system that cannot tell gives the order of

@@ -47,7 +47,7 @@ extents_fini(struct extents *x)
 }
 
 static int
-by_place(const void *pa, const void *pb)
+by_offset(const void *pa, const void *pb)
 {
 	const struct extent *a = pa, *b = pb;
 
@@ -62,22 +62,22 @@ sort(struct extents *x)
 {
 	assert(x->v != NULL || x->n == 0);
 	for (size_t i = 1; i < x->n; i++) {
-		if (by_place(&x->v[i - 1], &x->v[i]) > 0) {
-			qsort(x->v, x->n, sizeof *x->v, by_place);
+		if (by_offset(&x->v[i - 1], &x->v[i]) > 0) {
+			qsort(x->v, x->n, sizeof *x->v, by_offset);
 			return;
 		}
 	}
 }
 
 /* `b` begins within `a` or behind it: `a` up to where `b` ends, too. What is
- * compressed in parts has no place. */
+ * compressed in parts has no place, and of a gap nothing is known. */
 static void
 stretch(struct extent *a, const struct extent *b)
 {
+	if (b->place == 0 || b->off > end_of(a))
+		a->place = 0;
 	if (end_of(b) > end_of(a))
 		a->len = end_of(b) - a->off;
-	if (b->place == 0)
-		a->place = 0;
 }
 
 /* Join sorted neighbours of one object that lie at most `gap` apart. */

@@ -26,7 +26,7 @@ struct extents {
 	bool settled;
 };
 
-/* 32 MiB while a tracker adds to it, half of that afterwards. */
+/* 32 MiB, as a tracker may add twice as many before they are merged. */
 #define EXTENTS_MAX (1u << 19)
 
 void extents_fini(struct extents *x);

@@ -65,8 +65,6 @@ reader_new(struct reader **out, const struct reader_how *how, struct err *e)
 		strcpy(r->notice, "reads with pread, one at a time, as asked");
 	else
 		reader_ring_init(r);
-	if (r->ring_on)
-		reader_aio_init(r);
 	*out = r;
 	return 0;
 }
@@ -93,18 +91,28 @@ drop_requests(struct reader *r)
 }
 
 void
-reader_free(struct reader *r)
+reader_stop(struct reader *r)
 {
-	if (r == NULL)
+	if (r->pool == NULL)
 		return;
-	reader_aio_fini(r);
+	reader_aio_stop(r);
 	reader_ring_fini(r);
 	drop_requests(r);
 	while (r->files != NULL)
 		reader_file_detach(r->files);
 	/* Never give back memory that the kernel may still write to. */
-	if (!r->ring_lost)
+	if (!r->lost)
 		munmap(r->pool, r->pool_len);
+	r->pool = NULL;
+}
+
+void
+reader_free(struct reader *r)
+{
+	if (r == NULL)
+		return;
+	reader_stop(r);
+	reader_aio_fini(r);
 	free(r->request);
 	free(r);
 }

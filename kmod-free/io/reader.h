@@ -1,6 +1,7 @@
 /*
  * Reads of files at the disk's speed: io_uring with registered buffers, deep
- * queue, O_DIRECT where the file system takes it. Requests complete to the
+ * queue, O_DIRECT where the file system takes it; Linux AIO for small ones in
+ * the order of the disk. Requests complete to the
  * caller in the order in which they were asked. Without io_uring (old kernel,
  * kernel.io_uring_disabled, seccomp) the same interface reads with pread in
  * order, and reader_notice says so.
@@ -43,7 +44,10 @@ struct reader_done {
 
 int reader_new(
     struct reader **out, const struct reader_how *how, struct err *e);
-void reader_free(struct reader *r); /* NULL is fine; waits for what flies */
+/* Nothing is asked any more: waits for what flies, and lets go of all files. What
+ * the kernel takes its time to take apart, it takes apart until reader_free. */
+void reader_stop(struct reader *r);
+void reader_free(struct reader *r);                /* NULL is fine */
 const char *reader_notice(const struct reader *r); /* NULL: all is well */
 
 /*

@@ -11,7 +11,8 @@
  * Measured, 20,000 transactions of pgbench: 35,000 reads of the device became
  * 3,000 on a new btrfs, and up to 25,000 on one whose free space is in pieces.
  *
- * One attempt only. Whatever does not come back whole is repeated by the ring.
+ * One attempt only: what is to be repeated is the ring's, and what failed is read
+ * again block by block, as everywhere.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,24 +25,49 @@
 #define BATCH 32u
 #define EVENTS 64
 
-void
-reader_aio_init(struct reader *r)
+/* Most readers never need it. */
+static bool
+is_on(struct reader *r)
 {
-	/* Any failure (no such call, fs.aio-max-nr reached): without it. */
-	if (io_setup((int)r->depth, &r->aio) < 0) {
-		r->aio = NULL;
-		return;
-	}
+	if (r->aio != NULL || r->aio_refused)
+		return r->aio != NULL;
+	/* No such call, fs.aio-max-nr reached: without it. */
+	r->aio_refused = io_setup((int)r->depth, &r->aio) < 0;
+	if (r->aio_refused)
+		return false;
 	r->iocb = mem_array(r->slots, sizeof *r->iocb);
 	r->aio_queue = mem_array(r->slots, sizeof(struct iocb *));
+	return true;
+}
+
+/* Waits for what flies, and then for the kernel's own sake: 32 ms, measured with
+ * nothing in flight. */
+static void *
+destroy(void *arg)
+{
+	struct reader *r = arg;
+
+	if (io_destroy(r->aio) < 0 && r->aio_flying > 0)
+		r->lost = true;
+	return NULL;
+}
+
+void
+reader_aio_stop(struct reader *r)
+{
+	if (r->aio == NULL)
+		return;
+	r->aio_ends = r->aio_flying == 0 &&
+		      pthread_create(&r->aio_end, NULL, destroy, r) == 0;
+	if (!r->aio_ends)
+		destroy(r);
 }
 
 void
 reader_aio_fini(struct reader *r)
 {
-	if (r->aio != NULL)
-		io_destroy(r->aio);
-	r->aio = NULL;
+	if (r->aio_ends)
+		pthread_join(r->aio_end, NULL);
 	free(r->iocb);
 	free(r->aio_queue);
 }
@@ -74,8 +100,8 @@ reader_aio_push(struct reader *r, unsigned slot)
 {
 	struct reader_request *q = &r->request[slot];
 
-	if (r->aio == NULL || q->way != READER_ORDERED || q->len > BYTES_MAX ||
-	    !q->file->direct)
+	if (q->way != READER_ORDERED || q->len > BYTES_MAX ||
+	    !q->file->direct || !is_on(r))
 		return false;
 	io_prep_pread(&r->iocb[slot], q->file->fd, reader_buffer(r, slot),
 	    q->len, (long long)q->off);
@@ -105,20 +131,19 @@ reap(struct reader *r)
 	return n == -EINTR || n > 0 ? 0 : n;
 }
 
-/* Requests are waited for in their order, and what flies is older than what is
- * queued: the one that is waited for is still queued when nothing flies. */
+/* What is queued waits for more of it, but not until the device runs dry: then it
+ * is the end of a window, or of it all. */
 int
 reader_aio_wait(struct reader *r, unsigned slot, struct err *e)
 {
 	int rc = 0;
 
+	if (r->aio_queued > 0 && r->aio_flying < BATCH)
+		submit(r);
 	while (rc == 0 && r->request[slot].aio) {
-		if (r->aio_flying == 0)
+		rc = reap(r);
+		if (r->aio_flying < BATCH)
 			submit(r);
-		else
-			rc = reap(r);
 	}
-	if (rc < 0)
-		r->ring_lost = true;
 	return rc < 0 ? err_sys(e, -rc, "Linux AIO stopped working") : 0;
 }

@@ -9,6 +9,7 @@
 
 #include <libaio.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <sys/types.h>
 
 #include "kmod-free/io/reader.h"
@@ -59,16 +60,22 @@ struct reader {
 	struct reader_file *files; /* all that are open */
 	char notice[256];
 
+	bool lost;        /* the kernel may still write into the pool */
+	unsigned waiting; /* requests that are to be given to the ring */
+
 	/* io_uring: */
-	bool ring_on, ring_lost, buffers_fixed, table_on;
+	bool ring_on, buffers_fixed, table_on;
 	struct io_uring ring;
-	unsigned waiting, queued, flying; /* requests, on their way */
+	unsigned queued, flying; /* requests, on their way */
 	unsigned batch;
 	size_t queued_bytes; /* since the last call */
 	uint64_t table_used; /* bits */
 
 	/* Linux AIO, beside the ring: */
-	io_context_t aio; /* NULL: there is none */
+	io_context_t aio; /* NULL: none yet, or it was refused */
+	bool aio_refused;
+	bool aio_ends; /* aio_end takes it apart */
+	pthread_t aio_end;
 	struct iocb *iocb, **aio_queue;
 	unsigned aio_queued, aio_flying;
 };
@@ -97,8 +104,8 @@ void reader_ring_add_file(struct reader *r, struct reader_file *f);
 void reader_ring_drop_file(struct reader *r, struct reader_file *f);
 
 /* reader_aio.c: Linux AIO, where it is to be had. */
-void reader_aio_init(struct reader *r);
-void reader_aio_fini(struct reader *r); /* waits for what flies */
+void reader_aio_stop(struct reader *r); /* waits for what flies */
+void reader_aio_fini(struct reader *r);
 /* True: taken. */
 bool reader_aio_push(struct reader *r, unsigned slot);
 /* Until it is done, or is the ring's. */

@@ -155,7 +155,7 @@ enter(struct reader *r, bool wait)
 static int
 lost(struct reader *r, int rc, struct err *e)
 {
-	r->ring_lost = true;
+	r->lost = true;
 	return err_sys(e, -rc, "io_uring stopped working");
 }
 
@@ -265,6 +265,7 @@ reader_ring_push(struct reader *r, unsigned slot, struct err *e)
 {
 	int rc = 0;
 
+	feed(r);
 	if (r->waiting > 0 || queue(r, slot) < 0)
 		r->waiting++;
 	if (r->queued >= r->batch || r->queued_bytes >= r->pool_len / 8)
@@ -294,12 +295,12 @@ reader_ring_wait(struct reader *r, unsigned slot, struct err *e)
 static void
 drain(struct reader *r)
 {
-	while (r->flying > 0 && !r->ring_lost) {
+	while (r->flying > 0 && !r->lost) {
 		struct io_uring_cqe *cqe;
 		int rc = io_uring_wait_cqe(&r->ring, &cqe);
 
 		if (rc < 0 && rc != -EINTR && rc != -EAGAIN)
-			r->ring_lost = true;
+			r->lost = true;
 		else
 			reap(r);
 	}

@@ -16,7 +16,7 @@
 #define BLOCK 4096u
 #define BATCH 512u /* records of one call: 24 KiB */
 
-/* 6 MiB of ranges. Past that the smallest gaps are read as well. */
+/* 8 MiB of ranges. Past that the smallest gaps are read as well. */
 #define RANGES_MAX (1u << 18)
 
 /* ---- may it be believed? ------------------------------------------------------ */

@@ -8,36 +8,30 @@
  */
 #include <dlfcn.h>
 #include <elf.h>
-#include <stdarg.h>
+#include <linux/ptrace.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+
+/* As <sys/ptrace.h> has it, but for "...". */
+typedef long ptrace_fn(long request, pid_t pid, void *where, void *data);
+ptrace_fn ptrace;
 
 /* User Mode Linux traces with one thread. */
 static uint8_t whole[1 << 16];
 static bool fits; /* nothing has to be mended on this processor */
 
 long
-ptrace(enum __ptrace_request request, ...)
+ptrace(long request, pid_t pid, void *where, void *data)
 {
-	static long (*real)(enum __ptrace_request, ...);
+	static ptrace_fn *real;
 	struct iovec all = {whole, sizeof whole};
-	const struct iovec *given;
-	void *where, *data;
-	va_list ap;
-	pid_t pid;
+	const struct iovec *given = data;
 
 	if (real == NULL)
 		*(void **)&real = dlsym(RTLD_NEXT, "ptrace");
-	va_start(ap, request);
-	pid = va_arg(ap, pid_t);
-	where = va_arg(ap, void *);
-	data = va_arg(ap, void *);
-	va_end(ap);
-	given = data;
 	if (request == PTRACE_SETREGSET && where == (void *)NT_X86_XSTATE &&
 	    !fits && real(PTRACE_GETREGSET, pid, where, &all) == 0) {
 		fits = all.iov_len <= given->iov_len;

@@ -199,6 +199,22 @@ test_places(void **state)
 	assert_int_equal(x.v[5].place, 0);
 }
 
+/* Nobody knows what is in a gap that is read as well. */
+static void
+test_no_place_across_a_gap(void **state)
+{
+	SCOPED_EXTENTS struct extents x = {.max = 2};
+
+	(void)state;
+	for (uint64_t i = 0; i < 64; i++)
+		place(&x, i * 65536, 4096, 1000000 + i * 4096);
+	place(&x, 1ull << 40, 4096, 5000);
+	extents_settle(&x);
+	assert_int_equal(x.n, 2);
+	assert_int_equal(x.v[0].place, 0);
+	assert_int_equal(x.v[1].place, 5000);
+}
+
 /* Blocks of object 1, by chance; object 2 is beside. */
 static void
 some(struct extents *x, bool *bit, size_t blocks)
@@ -256,6 +272,7 @@ main(void)
 	    cmocka_unit_test(test_more_objects_than_max_stay_apart),
 	    cmocka_unit_test(test_model),
 	    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_no_place_across_a_gap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
