@@ -79,13 +79,14 @@ is "$(volumes | grep -c ' neap-\|^ *neap-')" 1 "one snapshot is held, the last b
 "$NEAP_BUILD/neap" -c "$tmp/neap.yaml" backup grown >"$tmp/log" 2>&1 &
 agent=$!
 until_there() { # COMMAND…
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 6000; i++)); do
         ! "$@" >/dev/null 2>&1 || return 0
-        sleep 0.1
+        sleep 0.01
     done
 }
-listed() { dmsetup ls | grep -q '^lab-neap--grown--.*cow'; }
-until_there listed
+# Of JOB: without a process for each look, as reading may be done in 0.1 s.
+listed() { compgen -G "/dev/mapper/lab-neap--$1--*cow"; }
+until_there listed grown
 kill -STOP $agent
 noise "$tmp/thick/c" 45000000
 kill -CONT $agent
@@ -106,12 +107,15 @@ what="thick: the kept snapshot overflowed" status 0 neap --json backup kept
 all_because "*the snapshot is invalid*" "thick: the kept snapshot overflowed: all is read, and why"
 lvextend -q -L +$(($(vgs --noheadings --units m --nosuffix -o vg_free lab | cut -d. -f1) - 84))M lab/filler >/dev/null
 before=$(names)
-(while :; do dd if=/dev/urandom of="$tmp/thick/a" bs=1M count=85 conv=notrunc,fsync status=none; done) &
-writer=$!
-what="thick: overflow while it is read" status 1 neap -q backup thick
-kill $writer
-wait $writer 2>/dev/null
-like "$err" "*was lost: more was overwritten*" "thick: overflow while it is read: by name"
+"$NEAP_BUILD/neap" -c "$tmp/neap.yaml" -q backup thick >"$tmp/log" 2>&1 &
+agent=$!
+until_there listed thick
+kill -STOP $agent
+dd if=/dev/urandom of="$tmp/thick/a" bs=1M count=85 conv=notrunc,fsync status=none
+kill -CONT $agent
+wait $agent
+is $? 1 "thick: overflow while it is read"
+like "$(cat "$tmp/log")" "*was lost: more was overwritten*" "thick: overflow while it is read: by name"
 is "$(names)" "$before" "thick: the overflown snapshot is removed"
 lvremove -q -f -y lab/filler >/dev/null
 what="thick: there is no backup" status 0 neap --json list thick
