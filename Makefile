@@ -259,7 +259,7 @@ coverage: deps
 lint:
 	tests/lint
 bench: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(B)/thin-compare $(B)/thin-make
 	NEAP_BUILD=$(B) tests/bench/run
 scale: deps
 	@$(MAKE) --no-print-directory all $(B)/neap-scale
